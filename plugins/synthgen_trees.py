@@ -1,0 +1,305 @@
+"""Sequential trees: p(x) = Π_j p(x_j | x_<j), each factor the leaves of a distributional regression tree.
+
+A tree for column j splits where the distributions of x_j differ most in maximum mean discrepancy (Ćevid et
+al., Distributional Random Forests, 2022): it is a regression tree on features of x_j, whose leaves keep the
+codes that fell into them. Drawing follows a record to its leaf and picks one of those codes (Reiter, Using
+CART to generate partially synthetic public use microdata, 2005). How small leaves may be is chosen per column
+on held-out records, so that what cannot be predicted is not copied.
+
+What the sequence gets wrong is then corrected as a whole: for each record some candidates are drawn, and one
+is picked with odds that an estimated density ratio of real to drawn records gives (importance resampling,
+Rubin 1987).
+"""
+
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.tree import DecisionTreeRegressor
+from torch import Tensor
+
+from synthgen import Generator, Records, Space, Training
+from synthgen.nn.ratio import DensityRatio
+
+Codes = NDArray[np.int16]
+SIZES = (10, 20, 40, 80, 160, 320)  # smallest leaves that are tried
+HELD_OUT = 100_000  # records at most that the choice is made on
+BOOLEAN = 2
+
+
+class Tree(NamedTuple):
+    """One tree as arrays: a node asks whether a feature is above a threshold; a leaf holds codes."""
+
+    nodes: NDArray[np.int32]  # (nodes, 6): feature, threshold, left, right, first donor, number of donors
+    donors: Codes  # (records,) codes of the training records, leaf by leaf
+
+
+class Trees(Generator):
+    """Sequential classification trees on codes, corrected by a density ratio. Seconds to fit."""
+
+    class Config(Generator.Config):
+        trees: int = Field(1, ge=1, le=100, description="trees per column; more are smoother and slower")
+        leaf: int = Field(0, ge=0, description="fewest records in a leaf; 0 chooses it per column")
+        rounds: int = Field(200, ge=0, le=10_000, description="boosting rounds of the correction; 0 for none")
+        candidates: int = Field(4, ge=2, le=64, description="records drawn for each one that is kept")
+
+    accepts: ClassVar[tuple[str, ...]] = ("table",)
+    codes: ClassVar[int] = 1000
+    private: ClassVar[bool] = False
+
+    config: Config
+    nodes: Tensor
+    donors: Tensor
+    trees: Tensor
+    ranks: Tensor
+
+    def __init__(self, space: Space, context: Space, config: Config) -> None:
+        super().__init__(space, context, config)
+        self.sizes = context.sizes + space.sizes  # features: the context's codes, then the columns'
+        self.ordered = context.ordered + space.ordered
+        first = len(context.sizes)
+        columns = range(first, len(self.sizes))
+        # two-valued columns first: labels shape the rest better than the rest predicts them
+        self.order = sorted(columns, key=lambda j: self.sizes[j] > BOOLEAN)
+        self.ratio = DensityRatio(self.sizes, self.ordered)
+        self.register_buffer("nodes", torch.zeros(0, 6, dtype=torch.int32))
+        self.register_buffer("donors", torch.zeros(0, dtype=torch.int16))
+        self.register_buffer(
+            "trees", torch.zeros(0, 2, dtype=torch.int64)
+        )  # first node, first donor of each tree
+        # per drawn column, the places of each nominal feature's codes when sorted by what they predict
+        self.register_buffer("ranks", torch.zeros(0, sum(self.sizes), dtype=torch.int16))
+
+    def fit(self, records: Records, training: Training) -> None:
+        x, c = records.tensor()
+        codes = torch.cat([self.context.collapse(c), x], dim=1).numpy().astype(np.int16)
+        seed = int(torch.randint(2**31, ()))
+        grown: list[list[Tree]] = []
+        ranks: list[Codes] = []
+        state = training.restored or {}
+        weight = 0.5 if self.config.rounds else 1.0
+        for p, j in enumerate(self.order):
+            if f"{p}.ranks" in state:
+                trees = [
+                    Tree(state[f"{p}.{t}.nodes"].numpy(), state[f"{p}.{t}.donors"].numpy())
+                    for t in range(self.config.trees)
+                ]
+                rank = state[f"{p}.ranks"].numpy()
+            else:
+                rng = np.random.default_rng([seed, p])
+                late = training.should_stop()
+                trees, rank = self._grow_column(codes, j, [] if late else self._before(p), rng)
+                if late:
+                    training.note(
+                        f"time was up before column {j + 1} of {len(self.sizes)}: it is drawn by itself"
+                    )
+            grown.append(trees)
+            ranks.append(rank)
+            training.progress(weight * (p + 1) / len(self.order))
+            training.checkpoint(lambda: _state(grown, ranks))
+        self._store(grown, ranks)
+        if self.config.rounds and not training.should_stop():
+            self._correct(
+                codes,
+                c,
+                np.random.default_rng([seed, len(self.order)]),
+                training,
+                lambda: _state(grown, ranks),
+            )
+
+    def _before(self, p: int) -> list[int]:
+        """Features that the p-th drawn column can be predicted from."""
+        return [*range(len(self.context.sizes)), *self.order[:p]]
+
+    def _grow_column(
+        self, codes: Codes, j: int, before: list[int], rng: np.random.Generator
+    ) -> tuple[list[Tree], Codes]:
+        """The trees of column j, and the ranks of all features' codes by which they ask."""
+        target = codes[:, j]
+        points = features(np.bincount(target, minlength=self.sizes[j]), self.ordered[j])
+        ranks = self._rank(codes, points[target], before)
+        if not before:
+            nodes = np.array([[-1, 0, 0, 0, 0, len(target)]], dtype=np.int32)
+            return [Tree(nodes, rng.permutation(target))] * self.config.trees, ranks
+        x = self._ranked(codes, ranks, before).astype(np.float32)
+        leaf = self.config.leaf or choose_leaf(x, points[target], rng)
+        share = None if self.config.trees == 1 else 0.8
+        grow = [
+            DecisionTreeRegressor(
+                min_samples_leaf=leaf, max_features=share, random_state=int(rng.integers(2**31))
+            )
+            for _ in range(self.config.trees)
+        ]
+        return [to_arrays(tree.fit(x, points[target]), x, target, rng) for tree in grow], ranks
+
+    def _rank(self, codes: Codes, points: NDArray[np.float64], before: list[int]) -> Codes:
+        """Places of every feature's codes: their own order, or for nominal ones that of the target's mean.
+
+        The mean is projected on its first principal component, and drawn to the middle for rare codes.
+        """
+        centred = points - points.mean(axis=0)
+        direction = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+        y = centred @ direction
+        places = []
+        for i, size in enumerate(self.sizes):
+            place = np.arange(size, dtype=np.int16)
+            if i in before and not self.ordered[i] and size > BOOLEAN:
+                counts = np.bincount(codes[:, i], minlength=size)
+                mean = np.bincount(codes[:, i], y, minlength=size) / (counts + 5)
+                place[np.argsort(mean, kind="stable")] = np.arange(size)
+            places.append(place)
+        return np.concatenate(places)
+
+    def _ranked(self, codes: Codes, ranks: Codes, before: list[int]) -> Codes:
+        """Features (n, len(before)) of records of codes: the ranks of the columns `before`."""
+        starts = np.cumsum([0, *self.sizes])
+        return np.stack([ranks[starts[i] : starts[i + 1]][codes[:, i]] for i in before], axis=1)
+
+    def _store(self, grown: list[list[Tree]], ranks: list[Codes]) -> None:
+        """Lay all trees end to end."""
+        flat = [tree for trees in grown for tree in trees]
+        firsts = np.cumsum([[0, 0]] + [[len(t.nodes), len(t.donors)] for t in flat], axis=0)[:-1]
+        self.nodes = torch.from_numpy(np.concatenate([t.nodes for t in flat]))
+        self.donors = torch.from_numpy(np.concatenate([t.donors for t in flat]))
+        self.trees = torch.from_numpy(firsts)
+        self.ranks = torch.from_numpy(np.stack(ranks))
+
+    def _correct(
+        self, codes: Codes, c: Tensor, rng: np.random.Generator, training: Training, state: object
+    ) -> None:
+        """Learn the ratio of real to drawn records."""
+        drawn = self._draw(c.repeat(2, 1), rng)
+
+        def go_on(done: float) -> bool:
+            training.progress(0.5 + 0.5 * done)
+            training.checkpoint(state)  # type: ignore[arg-type]
+            return not training.should_stop()
+
+        self.ratio.fit(codes, drawn, self.config.rounds, rng, go_on)
+
+    def sample(self, n: int, c: Tensor) -> Tensor:
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        copies = self.config.candidates if len(self.ratio.values) else 1
+        drawn = self._draw(c.repeat(copies, 1), rng)
+        if copies > 1:
+            odds = self.ratio(drawn).reshape(copies, n)
+            pick = (odds + rng.gumbel(size=odds.shape)).argmax(axis=0)
+            drawn = drawn.reshape(copies, n, -1)[pick, np.arange(n)]
+        return torch.from_numpy(drawn[:, len(self.context.sizes) :].astype(np.float32))
+
+    def _draw(self, c: Tensor, rng: np.random.Generator) -> Codes:
+        """Records of codes, the context's first, from the sequence alone."""
+        n, first = len(c), len(self.context.sizes)
+        codes = np.zeros((n, len(self.sizes)), dtype=np.int16)
+        codes[:, :first] = self.context.collapse(c).cpu().numpy()
+        nodes, donors = self.nodes.numpy(), self.donors.numpy()
+        for p, j in enumerate(self.order):
+            before = self._before(p)
+            x = self._ranked(codes, self.ranks[p].numpy(), before) if before else codes[:, :0]
+            trees = self.trees[p * self.config.trees : (p + 1) * self.config.trees].numpy()
+            chosen = trees[rng.integers(0, len(trees), n)]
+            leaf = nodes[descend(nodes, chosen[:, 0], x)]
+            place = (rng.random(n) * leaf[:, 5]).astype(np.int64)
+            codes[:, j] = donors[chosen[:, 1] + leaf[:, 4] + place]
+        return codes
+
+    def validate(self) -> None:
+        nodes, trees = self.nodes, self.trees
+        if len(trees) != len(self.order) * self.config.trees or len(self.ranks) != len(self.order):
+            raise ValueError("the number of trees is not that of the columns")
+        if bool((self.donors < 0).any()) or len(nodes) == 0:
+            raise ValueError("a tree holds codes that are not there")
+        inner = nodes[:, 0] >= 0
+        ends = torch.cat([trees[1:, 0], torch.tensor([len(nodes)])])
+        sizes = torch.repeat_interleave(ends - trees[:, 0], ends - trees[:, 0])
+        own = torch.arange(len(nodes)) - torch.repeat_interleave(trees[:, 0], ends - trees[:, 0])
+        # children come after their parent and stay in the tree: every descent ends
+        for side in (2, 3):
+            if bool((inner & ((nodes[:, side] <= own) | (nodes[:, side] >= sizes))).any()):
+                raise ValueError("a tree's branches lead astray")
+        if bool((nodes[:, 0] >= len(self.sizes)).any()) or bool((~inner & (nodes[:, 5] < 1)).any()):
+            raise ValueError("a tree asks for a column that is not there")
+        self.ratio.validate()
+
+
+def features(counts: NDArray[np.int64], ordered: bool) -> NDArray[np.float64]:
+    """Features (codes, m) of a column's codes; trees split where their means differ.
+
+    Names get an indicator each (of the 40 commonest: the Gini criterion). Ordered codes get cosines of their
+    place among the records (a mean embedding of the distribution), and indicators of the heavy ones.
+    """
+    n = counts.sum()
+    heavy = np.argsort(-counts, kind="stable")
+    if not ordered:
+        heavy = heavy[:40][counts[heavy[:40]] > 0]
+        return (np.arange(len(counts))[:, None] == heavy).astype(float)
+    place = (np.cumsum(counts) - counts / 2) / n
+    waves = [np.sqrt(2 / k) * np.cos(np.pi * k * place) for k in range(1, 7)]
+    atoms = [(np.arange(len(counts)) == code).astype(float) for code in heavy[:4] if counts[code] > 0.03 * n]
+    return np.stack(waves + atoms, axis=1)
+
+
+def choose_leaf(x: NDArray[np.float32], y: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """The fewest records in a leaf with which a tree grown on two thirds predicts the held-out third best.
+
+    One tree with the smallest leaves serves for all sizes: a record is predicted by the lowest node on its
+    path that holds enough. Half the best size is returned: several small errors matter less than one large.
+    """
+    rows = rng.permutation(len(x))[:HELD_OUT]
+    held, rest = np.split(rows, [len(rows) // 3])
+    tree = DecisionTreeRegressor(min_samples_leaf=SIZES[0], random_state=int(rng.integers(2**31)))
+    arrays = tree.fit(x[rest], y[rest]).tree_
+    means, sizes = arrays.value[:, :, 0], arrays.n_node_samples
+    parent = np.full(arrays.node_count, -1)
+    for children in (arrays.children_left, arrays.children_right):
+        parent[children[children >= 0]] = np.flatnonzero(children >= 0)
+    node = tree.apply(x[held])
+    losses = []
+    for size in SIZES:
+        while (small := (sizes[node] < size) & (parent[node] >= 0)).any():
+            node = np.where(small, parent[node], node)
+        losses.append(((y[held] - means[node]) ** 2).sum())
+    return max(SIZES[0], SIZES[int(np.argmin(losses))] // 2)
+
+
+def to_arrays(
+    tree: DecisionTreeRegressor, x: NDArray[np.float32], target: Codes, rng: np.random.Generator
+) -> Tree:
+    """A fitted tree as arrays, its leaves filled with the codes of all records in random order."""
+    grown = tree.tree_
+    leaf = tree.apply(x)
+    shuffled = rng.permutation(len(leaf))
+    order = shuffled[np.argsort(leaf[shuffled], kind="stable")]
+    counts = np.bincount(leaf, minlength=grown.node_count)
+    first = np.cumsum(counts) - counts
+    threshold = np.floor(grown.threshold)  # features are whole numbers
+    columns = [grown.feature, threshold, grown.children_left, grown.children_right, first, counts]
+    nodes = np.stack(columns, axis=1).astype(np.int32)
+    nodes[grown.children_left < 0, :4] = [-1, 0, 0, 0]
+    return Tree(nodes, target[order])
+
+
+def descend(nodes: NDArray[np.int32], roots: NDArray[np.int64], x: Codes) -> NDArray[np.int64]:
+    """The leaf, as an index into `nodes`, that each record of features x (n, q) reaches from its root (n,)."""
+    node = roots.copy()
+    active = np.flatnonzero(nodes[node, 0] >= 0)
+    while len(active):
+        asked = nodes[node[active]]
+        right = x[active, asked[:, 0]] > asked[:, 1]
+        node[active] = roots[active] + np.where(right, asked[:, 3], asked[:, 2])
+        active = active[nodes[node[active], 0] >= 0]
+    return node
+
+
+def _state(grown: list[list[Tree]], ranks: list[Codes]) -> dict[str, Tensor]:
+    """What resuming needs: the trees that are grown."""
+    state = {f"{p}.ranks": torch.from_numpy(rank) for p, rank in enumerate(ranks)}
+    for p, trees in enumerate(grown):
+        for t, tree in enumerate(trees):
+            state |= {
+                f"{p}.{t}.nodes": torch.from_numpy(tree.nodes),
+                f"{p}.{t}.donors": torch.from_numpy(tree.donors),
+            }
+    return state

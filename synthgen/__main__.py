@@ -1,0 +1,5 @@
+"""`python -m synthgen` is the command."""
+
+from synthgen.cli import main
+
+main()

@@ -1,0 +1,80 @@
+"""Artifact: a fitted model on disk, a folder of `manifest.json` and `weights.safetensors`. No pickle, no code."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from synthgen.errors import SynthgenError
+from synthgen.files import replacing
+
+FORMAT = 1
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+
+
+def save(path: str | Path, manifest: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Write the folder whole or not at all; a model that was there before is replaced.
+
+    Raises:
+        SynthgenError: something that is no model is in the way.
+        ResourceError: the disk is full or the place is not writable.
+    """
+    path = Path(path)
+    if path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise SynthgenError(f"{path} exists and is no model of synthgen; give another -o or remove it")
+    data = save_tensors({name: t.detach().cpu().contiguous() for name, t in weights.items()})
+    body = {"format": FORMAT, **manifest, "weights_sha256": hashlib.sha256(data).hexdigest()}
+    body["sha256"] = _digest(body)
+    with replacing(path) as folder:
+        folder.mkdir()
+        (folder / WEIGHTS).write_bytes(data)
+        (folder / MANIFEST).write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def load(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The manifest and the weights of a stored model.
+
+    Raises:
+        SynthgenError: there is none, it is damaged or changed, or a newer synthgen wrote it.
+    """
+    path = Path(path)
+    if not is_artifact(path):
+        raise SynthgenError(f"{path} is no model: a folder with {MANIFEST} and {WEIGHTS} was expected")
+    damaged = f"the model {path} is damaged or was changed; fit it again or copy it again"
+    try:
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError
+    except (OSError, ValueError, RecursionError) as error:
+        raise SynthgenError(f"{damaged} ({MANIFEST} is unreadable)") from error
+    if manifest.get("format") != FORMAT:
+        raise SynthgenError(
+            f"the model {path} has format {manifest.get('format')!r}, this synthgen reads {FORMAT}; "
+            "install the version that wrote it or a newer one"
+        )
+    if manifest.pop("sha256", None) != _digest(manifest):
+        raise SynthgenError(f"{damaged} ({MANIFEST} does not match its hash)")
+    try:
+        data = (path / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise SynthgenError(f"{damaged} ({WEIGHTS}: {error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != manifest.pop("weights_sha256", None):
+        raise SynthgenError(f"{damaged} ({WEIGHTS} does not match its hash)")
+    try:
+        return manifest, load_tensors(data)
+    except SafetensorError as error:
+        raise SynthgenError(f"{damaged} ({WEIGHTS}: {error})") from error
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a path looks like a stored model."""
+    return (path / MANIFEST).is_file()
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,428 @@
+"""One codec per kind of column: values to codes or normal scores and back; its state is its JSON.
+
+A numeric column's cells tile (0, 1) by their mass: missing, repeated values ("atoms"), and the intervals
+between. A code is a cell's index; the real view is the normal score of a point in the cell. Most of a
+table's fidelity is won here: fine intervals, exact atoms, tails that are drawn instead of copied.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.special import ndtr, ndtri
+
+from synthgen.errors import SynthgenError
+from synthgen.schema import Column
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LONGEST = 7.0  # a tail is cut where it has lasted this many times its mean
+CUT = 1 - np.exp(-LONGEST)
+RARE = 5  # records that a value must be held by to be kept as it is
+CELLS = 1000  # cells of a numeric column in the real view
+UNKNOWN = -1  # the code of a value that has none: never seen, or missing where nothing ever was
+
+
+class _Codec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Numeric(_Codec):
+    """Codec of numbers and dates, both as floats; NaN is missing.
+
+    Cell i holds the values nearest to `low[i] .. high[i]`, the extremes of a group of training values
+    (equal for an atom). The outermost intervals end at a mean of several values, or in an exponential
+    tail of mean `below` or `above`. Values lie on a grid of `step` where it is not 0.
+    """
+
+    kind: Literal["numeric"] = "numeric"
+    low: list[float]
+    high: list[float]
+    mass: list[float]
+    missing: float = 0.0
+    step: float = 0.0
+    below: float = 0.0
+    above: float = 0.0
+    minimum: float | None = None
+    maximum: float | None = None
+    spread: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Numeric:
+        ends = np.array([self.low, self.high]) if len(self.low) == len(self.high) else np.zeros((2, 0))
+        if not 0 < ends.shape[1] == len(self.mass) or not np.isfinite(ends).all() or min(self.mass) <= 0:
+            raise ValueError("the cells of a numeric column contradict each other")
+        if not (np.diff(ends.T.ravel())[1::2] > 0).all() or (ends[0] > ends[1]).any():
+            raise ValueError("the cells of a numeric column are not in order")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of codes."""
+        return len(self.low) + self.nullable
+
+    @property
+    def nullable(self) -> bool:
+        """Whether code 0 means missing."""
+        return self.missing > 0
+
+    @cached_property
+    def masses(self) -> Floats:
+        """Mass of each code."""
+        all_ = np.array([self.missing, *self.mass] if self.nullable else self.mass)
+        return all_ / all_.sum()
+
+    @cached_property
+    def starts(self) -> Floats:
+        """Where each code's share of (0, 1) begins."""
+        return np.concatenate([[0.0], np.cumsum(self.masses)[:-1]])
+
+    @cached_property
+    def borders(self) -> Floats:
+        """Values between the cells: cell i ends where border i begins."""
+        return (np.array(self.high[:-1]) + np.array(self.low[1:])) / 2
+
+    @cached_property
+    def ranges(self) -> tuple[Floats, Floats]:
+        """The interval that each cell's values are drawn from; it meets its neighbours' if they are intervals."""
+        low, high = np.array(self.low), np.array(self.high)
+        wide = high > low
+        left = np.where(wide, low - self.step / 2, low)
+        right = np.where(wide, high + self.step / 2, high)
+        both = wide[:-1] & wide[1:]
+        left[1:] = np.where(both, self.borders, left[1:])
+        right[:-1] = np.where(both, self.borders, right[:-1])
+        return left, right
+
+    def encode(self, values: Floats) -> Ints:
+        """Values (n,) to codes (n,)."""
+        codes = np.searchsorted(self.borders, values, side="right") + self.nullable
+        return np.where(np.isnan(values), 0 if self.nullable else UNKNOWN, codes)
+
+    def score(self, values: Floats, codes: Ints, rng: np.random.Generator) -> Floats:
+        """Values (n,) with their codes to normal scores (n,); an atom's score is uniform in its cell."""
+        cell = np.maximum(codes - self.nullable, 0)
+        left, right = self.ranges[0][cell], self.ranges[1][cell]
+        inside = np.clip((values - left) / np.where(right > left, right - left, 1.0), 0, 1)
+        last = len(self.low) - 1
+        if self.above:
+            inside = np.where(cell == last, 1 - np.exp(-np.maximum(values - left, 0) / self.above), inside)
+        if self.below:
+            inside = np.where(cell == 0, np.exp(-np.maximum(right - values, 0) / self.below), inside)
+        atom = (right <= left) | (codes < self.nullable) | np.isnan(inside)
+        fraction = np.where(atom, rng.random(len(values)), inside)
+        u = self.starts[codes] + self.masses[codes] * fraction
+        return ndtri(np.clip(u, 1e-9, 1 - 1e-9))
+
+    def unscore(self, scores: Floats) -> tuple[Ints, Floats]:
+        """Normal scores (n,) to codes and the fraction of the cell that lies below each score."""
+        u = ndtr(scores)
+        codes = np.clip(np.searchsorted(self.starts, u, side="right") - 1, 0, self.size - 1)
+        return codes, np.clip((u - self.starts[codes]) / self.masses[codes], 0, 1)
+
+    def decode(self, codes: Ints, fraction: Floats) -> Floats:
+        """Codes and the places in their cells to values; encoding these gives the same codes again."""
+        cell = np.maximum(codes - self.nullable, 0)
+        left, right = self.ranges[0][cell], self.ranges[1][cell]
+        values = left + fraction * (right - left)
+        last = len(self.low) - 1
+        if self.above:
+            values = np.where(cell == last, left - self.above * np.log1p(-CUT * fraction), values)
+        if self.below:
+            values = np.where(cell == 0, right + self.below * np.log1p(-CUT * (1 - fraction)), values)
+        if self.minimum is not None or self.maximum is not None:
+            values = np.clip(values, self.minimum, self.maximum)
+        if self.step:
+            values = np.round(np.round(values / self.step) * self.step, 12)
+        strayed = self.encode(values) - self.nullable != cell  # rounded over a border
+        values = np.where(strayed, np.array(self.low)[cell], values)
+        return np.where(codes < self.nullable, np.nan, values)
+
+    def log_width(self, values: Floats, codes: Ints) -> Floats:
+        """Minus the log-density of each value within its cell: log of the cell's width, 0 for atoms.
+
+        Grows without bound beyond the outermost values.
+        """
+        cell = np.maximum(codes - self.nullable, 0)
+        left, right = self.ranges[0][cell], self.ranges[1][cell]
+        width = np.log(np.where(right > left, right - left, 1.0))
+        last = len(self.low) - 1
+        if self.above:
+            width = np.where(cell == last, np.log(self.above) + (values - left) / self.above, width)
+        if self.below:
+            width = np.where(cell == 0, np.log(self.below) + (right - values) / self.below, width)
+        outside = np.maximum(values - self.high[-1], 0) * (not self.above)
+        outside += np.maximum(self.low[0] - values, 0) * (not self.below)
+        return np.where(np.isnan(values), 0.0, width + outside / self.spread)
+
+
+class _Group(NamedTuple):
+    """A run of distinct values that become one cell."""
+
+    start: int
+    stop: int
+    count: int
+
+
+def fit_numeric(values: Floats, column: Column, cells: int = CELLS, keep_rare: bool = False) -> Numeric:
+    """Choose the cells of a numeric column.
+
+    Args:
+        values: (n,), NaN where missing.
+        column: its schema; declared bounds are kept to.
+        cells: at most so many codes.
+        keep_rare: keep values that fewer than 5 records hold.
+
+    Raises:
+        SynthgenError: a value is infinite or outside the declared bounds.
+    """
+    given = values[~np.isnan(values)]
+    minimum, maximum = _limits(given, column)
+    distinct, counts = np.unique(given, return_counts=True)
+    missing = len(values) - len(given)
+    rare = 1 if keep_rare else RARE
+    size = max(rare, -(-len(given) // cells))
+    while len(groups := _groups(distinct, counts, size, rare)) > cells - (missing > 0):
+        size = size * 5 // 4 + 1
+    low = np.array([distinct[g.start] for g in groups])
+    high = np.array([distinct[g.stop - 1] for g in groups])
+    deviation = float(given.std())
+    step = _grid(given, column)
+    codec = Numeric(
+        low=low.tolist(),
+        high=high.tolist(),
+        mass=[g.count / len(values) for g in groups],
+        missing=missing / len(values),
+        step=step,
+        minimum=minimum,
+        maximum=maximum,
+        spread=deviation if np.isfinite(deviation) and deviation > 0 else 1.0,
+    )
+    return codec if keep_rare else _with_tails(codec, np.sort(given))
+
+
+def _limits(given: Floats, column: Column) -> tuple[float | None, float | None]:
+    """The declared bounds, once it is certain that the values are finite and keep to them."""
+    if np.isinf(given).any():
+        raise SynthgenError(
+            f"column {column.name!r} holds an infinite number, or one too large for a float (inf, 1e400); correct "
+            'it, or list its text under "missing" in a schema (synthgen schema writes one to edit)'
+        )
+    bounds = [_parse_bound(declared, column) for declared in (column.minimum, column.maximum)]
+    for bound, sign, name in zip(bounds, (-1.0, 1.0), ("minimum", "maximum"), strict=True):
+        if bound is not None and (outside := given[sign * (given - bound) > 0]).size:
+            raise SynthgenError(
+                f"column {column.name!r} holds {outside[0]:g}, outside its declared {name} "
+                f"{getattr(column, name)}; correct the table or the schema"
+            )
+    return bounds[0], bounds[1]
+
+
+def _parse_bound(declared: float | str | None, column: Column) -> float | None:
+    if not isinstance(declared, str):
+        return declared
+    parser = column.date or column.number
+    bound = parser.parse(pa.array([declared])) if parser else np.array([np.nan])
+    if not np.isfinite(bound[0]):
+        raise SynthgenError(
+            f"column {column.name!r}: its declared bound {declared!r} is not written like its cells"
+        )
+    return float(bound[0])
+
+
+def _grid(given: Floats, column: Column) -> float:
+    """The largest round step that nearly all values are multiples of; 0 where there is none."""
+    nonzero = given[given != 0]
+    if column.kind == "datetime":
+        candidates = {
+            "D": [1.0],
+            "s": [1.0, 60, 300, 900, 1800, 3600, 86400],
+            "us": [1.0, 1e3, 1e6, 6e7, 3.6e9, 8.64e10],
+        }
+        steps = candidates[column.date.unit if column.date else "D"]
+        return max((s for s in steps if _on_grid(nonzero, s)), default=1.0)
+    if column.number is not None and column.number.decimals is not None:
+        decimals = column.number.decimals[1]
+    else:
+        decimals = next(
+            (d for d in range(11) if np.allclose(given, np.round(given, d), rtol=1e-14, atol=1e-12)), 11
+        )
+    if decimals > 10 or not len(nonzero):
+        return 0.0 if decimals > 10 else 1.0
+    fine = 10.0**-decimals
+    coarser = (m * fine * 10.0**k for k in range(12) for m in (1, 2, 5))
+    best = fine
+    for step in coarser:
+        if _on_grid(nonzero, step):
+            best = step
+        elif step > 100 * best:
+            break
+    return best
+
+
+def _on_grid(values: Floats, step: float) -> bool:
+    ratio = values / step
+    return bool(np.mean(np.abs(ratio - np.round(ratio)) < 1e-6) >= 0.99)
+
+
+def _groups(distinct: Floats, counts: Ints, size: int, rare: int) -> list[_Group]:
+    """Cut the sorted distinct values into cells: a value held by `size` records is one, others are pooled.
+
+    A pool of fewer than `rare` records is joined to the interval before it, else to the nearer atom.
+    """
+    groups: list[_Group] = []
+    atoms: list[bool] = []
+    heavy = counts >= size
+    position, pending = 0, 0
+    n = len(distinct)
+    while position < n:
+        start, count = position, 0
+        if heavy[position]:
+            count, position = int(counts[position]), position + 1
+        else:
+            while position < n and not heavy[position] and count < size:
+                count, position = count + int(counts[position]), position + 1
+        atom = bool(heavy[start])
+        if count >= rare or n == position - start:
+            groups.append(_Group(start, position, count + pending))
+            atoms.append(atom)
+            pending = 0
+        elif groups and not atoms[-1]:
+            groups[-1] = _Group(groups[-1].start, position, groups[-1].count + count)
+        else:
+            before = distinct[start] - distinct[groups[-1].stop - 1] if groups else np.inf
+            after = distinct[position] - distinct[position - 1] if position < n else np.inf
+            if before <= after and groups:
+                groups[-1] = groups[-1]._replace(count=groups[-1].count + count)
+            else:
+                pending += count
+    if not groups:
+        return [_Group(0, n, int(counts.sum()))]
+    return groups
+
+
+def _with_tails(codec: Numeric, ordered: Floats) -> Numeric:
+    """End the outermost intervals at a mean of several values, or in an exponential tail where they are long.
+
+    A tail does not cross zero where no value does.
+    """
+    low, high = list(codec.low), list(codec.high)
+    tails = {"below": 0.0, "above": 0.0}
+    for side, name in ((0, "below"), (-1, "above")):
+        if high[side] <= low[side]:
+            continue  # an atom: many records hold the extreme
+        inner = codec.ranges[1 if side == 0 else 0][side]
+        excess = np.abs(inner - (ordered[ordered <= inner] if side == 0 else ordered[ordered >= inner]))
+        mean = float(excess.mean()) if excess.size else 0.0
+        reach = inner + (LONGEST * mean if side else -LONGEST * mean)
+        crosses = reach < 0 <= ordered[0] if side == 0 else ordered[-1] <= 0 < reach
+        if excess.max(initial=0.0) > 2.6 * mean > 0 and not crosses:  # 2 would be a uniform distribution
+            tails[name] = mean
+        end = float(ordered[:RARE].mean() if side == 0 else ordered[-RARE:].mean())
+        end = round(end / codec.step) * codec.step if codec.step else end
+        (low if side == 0 else high)[side] = min(max(end, low[side]), high[side])
+    return codec.model_copy(update={**tails, "low": low, "high": high})
+
+
+class Categorical(_Codec):
+    """Codec of labels, most frequent first; code 0 is missing where there are missing cells.
+
+    Labels of fewer than 5 records are pooled under `pool` if they hold 5 together, else they count as the
+    most frequent one.
+    """
+
+    kind: Literal["categorical"] = "categorical"
+    labels: list[str] = Field(min_length=1)
+    mass: list[float]
+    missing: float = 0.0
+    pool: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Categorical:
+        if len(self.labels) != len(self.mass) or len(set(self.labels)) < len(self.labels):
+            raise ValueError("the labels of a categorical column contradict each other")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of codes."""
+        return len(self.labels) + self.nullable
+
+    @property
+    def nullable(self) -> bool:
+        """Whether code 0 means missing."""
+        return self.missing > 0
+
+    @cached_property
+    def masses(self) -> Floats:
+        """Mass of each code."""
+        return np.array([self.missing, *self.mass] if self.nullable else self.mass)
+
+    def encode(self, cells: pa.Array) -> Ints:
+        """Labels (n,), null where missing, to codes (n,); a label never seen is UNKNOWN or the pool's."""
+        found = pc.index_in(cells, pa.array(self.labels, pa.string()))
+        unseen = UNKNOWN if self.pool is None else self.labels.index(self.pool) + self.nullable
+        codes = pc.fill_null(pc.add(pc.cast(found, pa.int64()), int(self.nullable)), unseen)
+        return np.where(np.asarray(pc.is_null(cells)), 0 if self.nullable else UNKNOWN, np.asarray(codes))
+
+    def decode(self, codes: Ints) -> pa.Array:
+        """Codes (n,) to labels, null where missing."""
+        index = pa.array(codes - self.nullable, mask=codes < self.nullable)
+        return pc.take(pa.array(self.labels, pa.string()), index)
+
+
+def fit_categorical(
+    cells: pa.Array, column: Column, cap: int = CELLS, keep_rare: bool = False
+) -> tuple[Categorical, list[str]]:
+    """Choose the labels of a column, and say what was pooled.
+
+    Args:
+        cells: labels, null where missing.
+        column: its schema; declared categories are all kept, and no others accepted.
+        cap: at most so many codes.
+        keep_rare: keep labels that fewer than 5 records hold, up to the cap.
+
+    Raises:
+        SynthgenError: a label is not among the declared ones.
+    """
+    tally = pc.value_counts(cells.drop_null())
+    counts = dict(zip(tally.field(0).to_pylist(), tally.field(1).to_pylist(), strict=True))
+    missing = cells.null_count / len(cells)
+    if column.categories is not None:
+        for label in counts:
+            if label not in column.categories:
+                raise SynthgenError(
+                    f"column {column.name!r} holds {label!r}, which its declared categories do not list; "
+                    "add it to the schema or correct the table"
+                )
+        labels = list(column.categories)
+        mass = [counts.get(label, 0) / len(cells) for label in labels]
+        return Categorical(labels=labels, mass=mass, missing=missing), []
+    ordered = sorted(counts, key=lambda label: (-counts[label], label))
+    kept = [label for label in ordered if keep_rare or counts[label] >= RARE][: cap - 1 - (missing > 0)]
+    if not kept:
+        kept = ordered[:1]
+    pooled = sum(counts.values()) - sum(counts[label] for label in kept)
+    notes, pool = [], None
+    masses = [counts[label] / len(cells) for label in kept]
+    if pooled >= RARE and column.dtype in (None, "string", "large_string"):
+        pool = "_RARE_" if "_RARE_" not in counts else "_RARE_LABEL_"
+        kept, masses = [*kept, pool], [*masses, pooled / len(cells)]
+    elif pooled:
+        masses[0] += pooled / len(cells)
+    if pooled:
+        name = f"generated as {pool!r}" if pool else f"counted as {kept[0]!r}"
+        reason = f"held by fewer than {RARE} records" if not keep_rare else f"beyond the {cap} most frequent"
+        notes.append(
+            f"column {column.name!r}: {len(counts) - len(kept) + (pool is not None)} labels {reason} "
+            f"({100 * pooled / len(cells):.2g} % of rows) are {name}"
+            + ("" if keep_rare else "; --keep-rare keeps them")
+        )
+    return Categorical(labels=kept, mass=masses, missing=missing, pool=pool), notes

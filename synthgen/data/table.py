@@ -1,0 +1,207 @@
+"""Table: typed or textual columns in Arrow memory with their schema; read, written, taken from frames."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from synthgen.data.csv import CsvWriter, read_csv
+from synthgen.errors import SynthgenError
+from synthgen.files import replacing
+from synthgen.schema import Column, Dialect, Schema, infer_schema
+
+ENDINGS = (".csv", ".csv.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Records as rows. Columns of a CSV are the texts of its cells; others have the types of their source.
+
+    Args:
+        data: the columns.
+        dialect: how the CSV file was written; None for other sources.
+        frame: pandas dtypes by column, when the table came from a pandas frame.
+        declared: a schema that a person wrote; the rest is inferred.
+    """
+
+    data: pa.Table
+    dialect: Dialect | None = None
+    frame: dict[str, str] | None = None
+    declared: Schema | None = None
+
+    def __len__(self) -> int:
+        return int(self.data.num_rows)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The declared schema, completed by what is inferred."""
+        return infer_schema(self.data, self.dialect, self.declared, self.frame)
+
+    def declare(self, schema: Schema | None) -> Table:
+        """The same table under a person's schema."""
+        return Table(self.data, self.dialect, self.frame, schema)
+
+    def select(self, names: list[str]) -> Table:
+        """Some columns, in the order given."""
+        return Table(self.data.select(names), self.dialect, self.frame, self.declared)
+
+    def take(self, rows: Any) -> Table:
+        """Some rows, by index."""
+        return Table(self.data.take(pa.array(rows)), self.dialect, self.frame, self.declared)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns as a pandas frame, with the dtypes that the schema remembers."""
+        types = {c.name: c.pandas for c in self.schema.columns if c.pandas}
+        frame = self.data.to_pandas()
+        for name, dtype in types.items():
+            if str(frame[name].dtype) != dtype:
+                # a float column asked to become int64 again may hold missing values that it did not have
+                with contextlib.suppress(TypeError, ValueError):
+                    frame[name] = frame[name].astype(dtype)
+        return frame
+
+
+def as_table(data: Any) -> Table:
+    """A table from a Table, a path, a pandas frame, or anything with an Arrow stream.
+
+    Raises:
+        SynthgenError: it is none of these, or a column holds mixed types.
+    """
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, str | Path):
+        return read_table(Path(data))
+    if isinstance(data, pd.DataFrame):
+        names = [str(c) for c in data.columns]
+        frame = data.set_axis(names, axis=1)
+        _check_names(names)
+        try:
+            arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise SynthgenError(
+                f"a column of the frame holds values of different types: {error.args[0]}"
+            ) from error
+        return _checked(arrow, frame={str(n): str(t) for n, t in frame.dtypes.items()})
+    if hasattr(data, "__arrow_c_stream__"):
+        return _checked(pa.table(data))
+    raise SynthgenError(f"{type(data).__name__} is no table: give a path, a pandas frame or an Arrow stream")
+
+
+def read_table(path: Path, dialect: Dialect | None = None) -> Table:
+    """Read a `.csv`, `.csv.gz` or `.parquet` file."""
+    if not path.exists():
+        raise SynthgenError(f"there is no file {path}")
+    if path.is_dir():
+        raise SynthgenError(
+            f"{path} is a folder, a table was expected: a file that ends in {', '.join(ENDINGS)}"
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if head == b"PAR1" or path.suffix == ".parquet":
+            return _checked(pq.read_table(path).replace_schema_metadata(None))
+        data, found = read_csv(path, dialect)
+        return _checked(data, found)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SynthgenError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise SynthgenError(f"cannot read {path}: {error.strerror or str(error).splitlines()[0]}") from error
+
+
+def _checked(data: pa.Table, dialect: Dialect | None = None, frame: dict[str, str] | None = None) -> Table:
+    _check_names(data.column_names)
+    if data.num_rows == 0:
+        raise SynthgenError("the table has a header but no rows")
+    return Table(data.combine_chunks(), dialect, frame)
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if not name.strip():
+            raise SynthgenError(f"column {names.index(name) + 1} has no name; give every column one")
+        if names.count(name) > 1:
+            raise SynthgenError(f"two columns are called {name!r}; rename one")
+
+
+class TableWriter:
+    """Writes tables one after the other into one file, which appears whole when the block ends.
+
+    Raises:
+        SynthgenError: the ending of `path` is not known.
+        ResourceError: the disk is full or the place not writable.
+    """
+
+    def __init__(self, path: str | Path, schema: Schema) -> None:
+        self.path, self.schema = Path(path), schema
+        check_output(self.path)
+        self._stack = contextlib.ExitStack()
+        self._write: Callable[[pa.Table], None] | None = None
+
+    def __enter__(self) -> Self:
+        self._temporary = self._stack.enter_context(replacing(self.path))
+        return self
+
+    def write(self, table: Table) -> None:
+        """Append the rows of a table whose columns are those of the schema."""
+        if self._write is None:
+            self._write = self._open(table.data.schema)
+        self._write(table.data)
+
+    def _open(self, schema: pa.Schema) -> Callable[[pa.Table], None]:
+        if self.path.suffix == ".parquet":
+            writer = self._stack.enter_context(pq.ParquetWriter(self._temporary, schema, compression="zstd"))
+            return lambda data: writer.write_table(data)
+        csv = self._stack.enter_context(
+            CsvWriter(self._temporary, self.schema.csv or Dialect(), compress=self.path.suffix == ".gz")
+        )
+        return lambda data: csv.write([c.name for c in self.schema.columns], self._texts(data))
+
+    def _texts(self, data: pa.Table) -> list[pa.Array]:
+        return [render(c, data[c.name].combine_chunks()) for c in self.schema.columns]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def check_output(path: Path) -> None:
+    """Raise SynthgenError where a table could not be written: unknown ending, or no such folder."""
+    if not path.name.endswith(ENDINGS):
+        raise SynthgenError(f"{path} has no ending that a table can have: {', '.join(ENDINGS)}")
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """Raise SynthgenError where an output's folder does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")
+
+
+def render(column: Column, cells: pa.Array) -> pa.Array:
+    """The texts that stand for typed cells in a CSV; texts are left as they are."""
+    missing = column.missing[0] if column.missing else ""
+    if pa.types.is_dictionary(cells.type):
+        cells = pc.cast(cells, cells.type.value_type)
+    if not pa.types.is_string(cells.type):
+        if column.kind == "datetime" and column.date is not None and pa.types.is_temporal(cells.type):
+            stamps = cells.to_numpy(zero_copy_only=False).astype("M8[us]")
+            ticks = stamps.astype(f"M8[{column.date.unit}]").astype(np.int64).astype(float)
+            cells = column.date.render(np.where(np.isnat(stamps), np.nan, ticks))
+        elif column.number is not None and not pa.types.is_boolean(cells.type):
+            numbers = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            cells = column.number.render(np.array(numbers, dtype=float))
+        else:
+            cells = pc.cast(cells, pa.string())
+    return pc.fill_null(cells, missing)

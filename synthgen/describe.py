@@ -1,0 +1,90 @@
+"""What `synthgen info` says of a generator and of a fitted model."""
+
+from typing import Any
+
+from synthgen import artifact, registry
+from synthgen.errors import SynthgenError, near
+from synthgen.generator import abilities
+from synthgen.synthesizer import Synthesizer
+from synthgen.training import Recipe
+
+
+def describe_generator(name: str) -> tuple[str, dict[str, Any]]:
+    """Text and fields about an installed generator: what it takes, what it can do, its settings."""
+    if name not in registry.available():
+        raise SynthgenError(f"{name!r} is no generator and no model; {near(name, registry.available())}")
+    cls = registry.load(name)
+    point = registry.available()[name]
+    uses_loop = "fit" not in cls.__dict__
+    settings = _settings(cls.Config.model_fields, {})
+    if uses_loop:
+        settings |= _settings(Recipe.model_fields, cls.recipe.model_dump())
+    able = abilities(cls)
+    fields = {
+        "name": name,
+        "package": registry.distribution(point),
+        "about": " ".join((cls.__doc__ or "").split()),
+        "accepts": list(cls.accepts),
+        "abilities": able,
+        "private": cls.private,
+        "settings": settings,
+    }
+    lines = [
+        f"{name} ({fields['package']}): {fields['about']}",
+        f"takes: {', '.join(cls.accepts)}",
+        f"can: {', '.join(['sample', *able])}",
+        "settings (-s KEY=VALUE):",
+        *(f"  {key} = {s['default']}  {s['description']} [{s['type']}]" for key, s in settings.items()),
+    ]
+    return "\n".join(lines), fields
+
+
+def _settings(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for key, field in fields.items():
+        bounds = [_bound(m) for m in field.metadata]
+        kind = getattr(field.annotation, "__name__", str(field.annotation))
+        found[key] = {
+            "default": defaults.get(key, field.default),
+            "type": ", ".join([kind, *filter(None, bounds)]),
+            "description": field.description or "",
+        }
+    return found
+
+
+def _bound(constraint: Any) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return " ".join(f"{sign} {getattr(constraint, k)}" for k, sign in signs.items() if hasattr(constraint, k))
+
+
+def describe_model(path: str) -> tuple[str, dict[str, Any]]:
+    """Text and fields about a fitted model: generator, settings, columns, what can be given."""
+    manifest, weights = artifact.load(path)
+    synthesizer = Synthesizer.load(path, device="cpu")
+    codec = synthesizer.codec
+    kinds = {c.name: c.kind for c in codec.table_schema.columns}
+    able = abilities(synthesizer.cls)
+    size = sum(t.nbytes for t in weights.values())
+    fields = {
+        "model": path,
+        "plugin": manifest["plugin"],
+        "synthgen": manifest["synthgen"],
+        "config": manifest["config"],
+        "rows": manifest["rows"],
+        "columns": kinds,
+        "given": codec.context.names,
+        "abilities": able,
+        "bytes": size,
+    }
+    free = ", or any modelled column" if "complete" in able else ""
+    plugin = manifest["plugin"]
+    lines = [
+        f"{path}: {plugin['name']} ({plugin['distribution']} {plugin['version']}), {manifest['rows']} rows, "
+        f"{size / 1e6:.1f} MB of weights",
+        f"settings: {', '.join(f'{k}={v}' for k, v in manifest['config'].items())}",
+        f"can be given: {', '.join(codec.context.names) or ('any modelled column' if free else 'nothing')}"
+        + (free if codec.context.names else ""),
+        "columns:",
+        *(f"  {name}: {kind}" for name, kind in kinds.items()),
+    ]
+    return "\n".join(lines), fields

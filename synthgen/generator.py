@@ -1,0 +1,137 @@
+"""Generator: the contract that every family fulfils. It learns a distribution on a space, and draws from it."""
+
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from synthgen.errors import SynthgenError
+from synthgen.records import Records
+from synthgen.space import Space
+from synthgen.training import Objective, Recipe, Training
+
+MAX_BYTES = 8 << 30  # of a model's weights: more is no model of ours
+
+
+class Generator(nn.Module):
+    """A distribution over encoded records, given their context.
+
+    A family sets the class attributes, builds every parameter in `__init__` from the sizes alone, and
+    defines `loss` (or its own `fit`) and `sample`. `log_prob`, `complete`, `to_latent` and `from_latent`
+    are abilities that it has or has not; see the protocols below.
+
+    Args:
+        space: shape and sizes of the encoded records.
+        context: the same of what is given with each record; width 0 when nothing is.
+        config: the family's parameters, an instance of its `Config`.
+    """
+
+    class Config(BaseModel):
+        """Parameters of the family, each once: type, bound, sentence."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accepts: ClassVar[tuple[str, ...]] = ("table", "images")
+    codes: ClassVar[int] = 0  # 0: numbers come as reals; k: every column comes as one of at most k codes
+    private: ClassVar[bool] = True  # can be fitted under a privacy budget
+    recipe: ClassVar[Recipe] = Recipe()  # the family's defaults for the training loop
+
+    def __init__(self, space: Space, context: Space, config: BaseModel) -> None:
+        super().__init__()
+        self.space, self.context = space, context
+        self.config = config
+
+    def loss(self, x: Tensor, c: Tensor) -> Tensor:
+        """Loss of each record: (B, *shape) and (B, context.width) to (B,); row i sees record i only."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither loss nor fit")
+
+    def objectives(self) -> list[Objective]:
+        """What the loop trains; one objective unless a family says otherwise."""
+        return [Objective(self, self.loss)]
+
+    def fit(self, records: Records, training: Training) -> None:
+        """Learn from the records. Families without a gradient override this and call
+        `training.should_stop`, `training.checkpoint` and `training.progress` between rounds.
+        """
+        training.train(self.objectives(), records)
+
+    def sample(self, n: int, c: Tensor) -> Tensor:
+        """Draw n records, (n, *shape), for the contexts `c` of shape (n, context.width)."""
+        raise NotImplementedError
+
+    def validate(self) -> None:
+        """Raise ValueError where loaded weights contradict each other; called after `load_weights`."""
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take stored weights. A buffer registered with first dimension 0 takes the stored length.
+
+        Raises:
+            SynthgenError: names, shapes or types differ, or a number is not finite.
+        """
+        own = self.state_dict()
+        if own.keys() != weights.keys():
+            odd = sorted(own.keys() ^ weights.keys())
+            raise SynthgenError(
+                f"the stored weights do not fit this generator: {odd[0]!r} is on one side only"
+            )
+        if sum(t.nbytes for t in weights.values()) > MAX_BYTES:
+            raise SynthgenError(f"the stored weights are larger than {MAX_BYTES >> 30} GiB")
+        for name, tensor in weights.items():
+            expected = own[name]
+            grows = expected.dim() > 0 and expected.shape[0] == 0
+            fits = tensor.dim() == expected.dim() and tensor.shape[grows:] == expected.shape[grows:]
+            if not fits or tensor.dtype != expected.dtype:
+                raise SynthgenError(
+                    f"stored weight {name!r} is {tensor.dtype} {tuple(tensor.shape)}, "
+                    f"expected {expected.dtype} {tuple(expected.shape)}"
+                )
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise SynthgenError(f"stored weight {name!r} holds numbers that are not finite")
+            if grows:
+                module, _, attribute = name.rpartition(".")
+                setattr(self.get_submodule(module), attribute, torch.empty_like(tensor))
+        self.load_state_dict(weights)
+        try:
+            self.validate()
+        except (ValueError, IndexError) as error:
+            raise SynthgenError(f"the stored weights contradict each other: {error}") from error
+
+
+@runtime_checkable
+class HasLogProb(Protocol):
+    """Ability: the log-density of records."""
+
+    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        """(B, *shape), (B, context.width) to (B,): log-probability of codes, log-density of reals."""
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """Ability: conditional draws."""
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """`x` with the cells where the boolean (B, columns) tensor `known` is False drawn given the others.
+
+        Each row has its own pattern. The draw is from the joint distribution that `log_prob` states.
+        """
+
+
+@runtime_checkable
+class HasLatents(Protocol):
+    """Ability: a latent vector per record, and back."""
+
+    def to_latent(self, x: Tensor, c: Tensor) -> Tensor:
+        """Records to latent vectors (B, latent)."""
+
+    def from_latent(self, z: Tensor, c: Tensor) -> Tensor:
+        """Latent vectors to records (B, *shape)."""
+
+
+ABILITIES: dict[str, type] = {"log_prob": HasLogProb, "complete": Completes, "latents": HasLatents}
+
+
+def abilities(cls: type[Generator]) -> list[str]:
+    """Names of the optional abilities that a generator class has."""
+    methods = {"log_prob": ["log_prob"], "complete": ["complete"], "latents": ["to_latent", "from_latent"]}
+    return [name for name, needed in methods.items() if all(hasattr(cls, m) for m in needed)]

@@ -1,0 +1,1 @@
+"""Metrics compare datasets; they know nothing of generators."""

@@ -1,0 +1,1 @@
+"""Parts that families share: networks, mixtures, density ratios."""

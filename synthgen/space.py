@@ -1,0 +1,59 @@
+"""Space: what a generator is told about the encoded records it learns and draws."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Space:
+    """The shape of one encoded record and the size of each of its columns.
+
+    Tables have shape `(columns,)` and one entry in `sizes` per column: 0 for a real number, k for a code in
+    `range(k)`. Codes whose order means something (the cells of a numeric column) are marked in `ordered`.
+    Images have shape `(channels, height, width)`, hold reals in [-1, 1] and leave `sizes` empty.
+    Encoded records are float32 tensors; a code is stored as its number.
+    """
+
+    shape: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
+    ordered: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.shape) == 1 and not len(self.sizes) == len(self.ordered) == self.shape[0]:
+            raise ValueError(f"a table of {self.shape[0]} columns needs as many entries in sizes and ordered")
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Numbers that each column takes in the embedded record: 1 for a real, k for a code."""
+        return tuple(k or 1 for k in self.sizes) if len(self.shape) == 1 else (prod(self.shape),)
+
+    @property
+    def width(self) -> int:
+        """Length of the embedded record; 0 for an empty space."""
+        return sum(self.widths)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Records `(B, *shape)` to vectors `(B, width)`: codes become one-hot blocks, images are flattened."""
+        if not any(self.sizes):
+            return x.flatten(1)
+        # comparison with arange instead of F.one_hot: it works under torch.func.vmap
+        blocks = [
+            (x[:, j, None] == torch.arange(k, device=x.device)).to(x.dtype) if k else x[:, j, None]
+            for j, k in enumerate(self.sizes)
+        ]
+        return torch.cat(blocks, dim=1)
+
+    def collapse(self, y: Tensor) -> Tensor:
+        """Vectors `(B, width)` to records `(B, *shape)`: the largest entry of a block is the code."""
+        if not any(self.sizes):
+            return y.reshape(len(y), *self.shape)
+        parts = torch.split(y, list(self.widths), dim=1)
+        columns = [p.argmax(1).to(y.dtype) if k else p[:, 0] for p, k in zip(parts, self.sizes, strict=True)]
+        return torch.stack(columns, dim=1)
+
+
+EMPTY = Space((0,))  # the context of a generator that is not told anything

@@ -59,10 +59,7 @@ class Trees(Generator):
         super().__init__(space, context, config)
         self.sizes = context.sizes + space.sizes  # features: the context's codes, then the columns'
         self.ordered = context.ordered + space.ordered
-        first = len(context.sizes)
-        columns = range(first, len(self.sizes))
-        # two-valued columns first: labels shape the rest better than the rest predicts them
-        self.order = sorted(columns, key=lambda j: self.sizes[j] > BOOLEAN)
+        self.order = [len(context.sizes) + j for j in space.order]
         self.ratio = DensityRatio(self.sizes, self.ordered)
         self.register_buffer("nodes", torch.zeros(0, 6, dtype=torch.int32))
         self.register_buffer("donors", torch.zeros(0, dtype=torch.int16))

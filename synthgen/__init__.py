@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from synthgen.schema import Schema, infer_schema
     from synthgen.space import Space
     from synthgen.synthesizer import Synthesizer
-    from synthgen.training import Objective, Training
+    from synthgen.training import Objective, Recipe, Training
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Generator",
     "Objective",
+    "Recipe",
     "Records",
     "Schema",
     "Space",
@@ -32,9 +33,10 @@ __all__ = [
     "read",
     "write",
 ]
-_HOME = {name: name.lower() for name in __all__[:8]} | {
+_HOME = {name: name.lower() for name in __all__[:9]} | {
     "SynthgenError": "errors",
     "Objective": "training",
+    "Recipe": "training",
     "infer_schema": "schema",
     "read": "data",
     "write": "data",

@@ -36,6 +36,14 @@ class Space:
         """Length of the embedded record; 0 for an empty space."""
         return sum(self.widths)
 
+    @property
+    def order(self) -> list[int]:
+        """The order in which families draw column by column: two-valued ones first, else as they come.
+
+        Labels shape the other columns better than these predict a label.
+        """
+        return sorted(range(len(self.sizes)), key=lambda j: self.sizes[j] != 2)
+
     def embed(self, x: Tensor) -> Tensor:
         """Records `(B, *shape)` to vectors `(B, width)`: codes become one-hot blocks, images are flattened."""
         if not any(self.sizes):

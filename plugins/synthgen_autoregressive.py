@@ -1,0 +1,164 @@
+"""Autoregressive network: p(x) = Π_j p(x_j | x_<j), all factors in one masked pass.
+
+Each column has a small network of its own that sees the embeddings of the columns before it; which these are
+is a mask on its first layer (Germain et al., MADE, 2015). Half of the steps train the order in which records
+are drawn, the others random orders (Uria et al., A deep and tractable density estimator, 2014), so that any
+columns can be known and the rest drawn given them. A column of many codes is drawn as two digits, the
+second given the first; codes in order are embedded by linear interpolation between those of the first digit.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthgen import Generator, Recipe, Space
+
+DIGIT = 64  # the most codes that are drawn at once
+
+
+class Autoregressive(Generator):
+    """Masked network over codes, drawn column by column in any order. Exact probabilities and conditions."""
+
+    class Config(Generator.Config):
+        width: int = Field(64, ge=4, le=1024, description="hidden units of each column's network")
+        depth: int = Field(2, ge=1, le=8, description="hidden layers of each column's network")
+        embedding: int = Field(16, ge=2, le=256, description="numbers that stand for a column's code")
+        any_order: float = Field(0.5, ge=0, le=1, description="share of steps that train a random order")
+
+    accepts: ClassVar[tuple[str, ...]] = ("table",)
+    codes: ClassVar[int] = 1000
+    recipe: ClassVar[Recipe] = Recipe(epochs=30, batch_size=512, learning_rate=5e-3)
+
+    config: Config
+    radix: Tensor
+    column: Tensor
+    outside: Tensor
+    shift: Tensor
+
+    def __init__(self, space: Space, context: Space, config: Config) -> None:
+        super().__init__(space, context, config)
+        self.order = space.order
+        sizes = [space.sizes[j] for j in self.order]  # from here on, columns are in the order of drawing
+        radix = [1 if k <= DIGIT else math.ceil(math.sqrt(k)) for k in sizes]
+        first = [math.ceil(k / r) for k, r in zip(sizes, radix, strict=True)]
+        # a factor for each digit: all first digits, then the second ones of the columns that have two
+        self.second = [j for j, r in enumerate(radix) if r > 1]
+        self.digits = first + [radix[j] for j in self.second]
+        columns, factors, most = len(sizes), len(self.digits), max(self.digits, default=1)
+        ordered = torch.tensor([space.ordered[j] for j in self.order], dtype=torch.bool)
+        self.register_buffer("radix", torch.tensor(radix), persistent=False)
+        self.register_buffer("column", torch.tensor([*range(columns), *self.second]), persistent=False)
+        self.register_buffer("between", ordered & (torch.tensor(radix) > 1), persistent=False)
+        beyond = torch.arange(most) >= torch.tensor(self.digits)[:, None]
+        self.register_buffer("outside", torch.zeros(beyond.shape).masked_fill(beyond, -torch.inf), persistent=False)
+
+        m, h = config.embedding, config.width
+        self.embedding = nn.Parameter(torch.randn(columns, max(first, default=1) + 1, m) / math.sqrt(m))
+        self.fine = nn.Parameter(torch.zeros(columns, max(radix, default=1), m))
+        self.first = nn.Parameter(torch.randn(columns, m, factors, h) / math.sqrt(m * max(1, columns) / 2))
+        self.absent = nn.Parameter(torch.zeros(columns, factors, h))
+        self.given = nn.Linear(context.width, factors * h)
+        self.leading = nn.Parameter(torch.zeros(len(self.second), max(first, default=1), h))
+        self.hidden = nn.Parameter(torch.randn(config.depth - 1, factors, h, h) / math.sqrt(h))
+        self.bias = nn.Parameter(torch.zeros(config.depth - 1, factors, 1, h))
+        self.out = nn.Parameter(torch.zeros(factors, h, most))
+        self.out_bias = nn.Parameter(torch.zeros(factors, 1, most))
+
+    def loss(self, x: Tensor, c: Tensor) -> Tensor:
+        n = len(self.order)
+        rank = torch.randperm(n, device=x.device) if torch.rand(()) < self.config.any_order else torch.arange(n)
+        return -self._log_prob(x, c, rank.to(x.device))
+
+    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        """Log-probability of records of codes (B, columns), in the order of drawing; (B,)."""
+        return self._log_prob(x, c, torch.arange(len(self.order), device=x.device))
+
+    def _log_prob(self, x: Tensor, c: Tensor, rank: Tensor) -> Tensor:
+        """The same in the order in which column j has place `rank[j]`."""
+        lead, rest = self._split(x)
+        seen = (rank[:, None] < rank[self.column]).to(x.dtype)[:, None, :, None]  # (columns, 1, factors, 1)
+        weight = (self.first * seen).flatten(2).flatten(0, 1)
+        shift = (self.absent * (1 - seen[:, 0])).sum(0).flatten()
+        h = self._embed(lead, rest).flatten(1) @ weight + self.given(c) + shift
+        h = h.unflatten(1, (len(self.digits), -1)).transpose(0, 1)  # (factors, B, width)
+        second = torch.arange(len(self.second), device=x.device)
+        h = torch.cat([h[: len(self.order)], h[len(self.order) :] + self.leading[second, lead[:, self.second]].transpose(0, 1)])
+        h = functional.silu(h)
+        for weight, bias in zip(self.hidden, self.bias, strict=True):
+            h = h + functional.silu(torch.baddbmm(bias, h, weight))
+        logits = torch.baddbmm(self.out_bias, h, self.out) + self.outside[:, None]
+        digits = torch.cat([lead, rest[:, self.second]], dim=1).T[:, :, None]
+        return logits.log_softmax(-1).gather(2, digits)[..., 0].sum(0)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (B, columns of the space) to first and second digits, (B, columns) each in drawing order."""
+        codes = x[:, self.order].long()
+        lead = codes // self.radix
+        return lead, codes - lead * self.radix
+
+    def _embed(self, lead: Tensor, rest: Tensor, columns: slice = slice(None)) -> Tensor:
+        """Digits (B, some columns) to their embeddings (B, some columns, m)."""
+        j = torch.arange(len(self.order), device=lead.device)[columns]
+        between = self.between[columns]
+        share = ((rest + 0.5) / self.radix[columns] * between)[..., None]
+        mixed = torch.lerp(self.embedding[j, lead], self.embedding[j, lead + 1], share)
+        return mixed + self.fine[j, rest * ~between]
+
+    def sample(self, n: int, c: Tensor) -> Tensor:
+        return self._draw(torch.zeros(n, len(self.order), device=c.device), None, c)
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """Draw the unknown cells of `x` in order, each given all known cells and those drawn before it."""
+        return self._draw(x, known, c)
+
+    @torch.no_grad()
+    def _draw(self, x: Tensor, known: Tensor | None, c: Tensor) -> Tensor:
+        lead, rest = self._split(x)
+        held = None if known is None else known[:, self.order]
+        e = self._embed(lead, rest)
+        e = torch.zeros_like(e) if held is None else e * held[..., None]
+        given = self.given(c).unflatten(1, (len(self.digits), -1))
+        for j in range(len(self.order)):
+            if held is not None and bool(held[:, j].all()):
+                continue
+            factors = [j, len(self.order) + self.second.index(j)] if j in self.second else [j]
+            for digit, f in enumerate(factors):
+                h = given[:, f] + self._see(e, held, j, f)
+                if digit == 1:
+                    h = h + self.leading[f - len(self.order), lead[:, j]]
+                drawn = _pick(self._logits(h, f))
+                target = rest if digit else lead
+                target[:, j] = drawn if held is None else torch.where(held[:, j], target[:, j], drawn)
+            # the last first digit may have fewer second ones
+            excess = lead[:, j] * self.radix[j] + rest[:, j] - (self.space.sizes[self.order[j]] - 1)
+            rest[:, j] -= excess.clamp(min=0)
+            e[:, j] = self._embed(lead[:, j : j + 1], rest[:, j : j + 1], slice(j, j + 1))[:, 0]
+        drawn = torch.empty_like(x)
+        drawn[:, self.order] = (lead * self.radix + rest).to(x.dtype)
+        return drawn
+
+    def _see(self, e: Tensor, held: Tensor | None, j: int, f: int) -> Tensor:
+        """What factor f of column j sees: the columns before it, and the known ones after it."""
+        if held is None:
+            return e[:, :j].flatten(1) @ self.first[:j, :, f].flatten(0, 1) + self.absent[j:, f].sum(0)
+        gone = ~held
+        gone[:, :j] = False
+        return e.flatten(1) @ self.first[:, :, f].flatten(0, 1) + gone.to(e.dtype) @ self.absent[:, f]
+
+    def _logits(self, h: Tensor, f: int) -> Tensor:
+        h = functional.silu(h)
+        for weight, bias in zip(self.hidden[:, f], self.bias[:, f], strict=True):
+            h = h + functional.silu(torch.addmm(bias, h, weight))
+        k = self.digits[f]
+        return torch.addmm(self.out_bias[f, :, :k], h, self.out[f, :, :k])
+
+
+def _pick(logits: Tensor) -> Tensor:
+    """A digit (B,) for each row of logits (B, k)."""
+    total = logits.softmax(1).cumsum(1)
+    point = torch.rand(len(logits), 1, device=logits.device) * total[:, -1:]
+    return torch.searchsorted(total, point, right=True)[:, 0].clamp(max=logits.shape[1] - 1)

@@ -1,7 +1,7 @@
 """Autoregressive network: p(x) = Π_j p(x_j | x_<j), all factors in one masked pass.
 
 Each column has a small network of its own that sees the embeddings of the columns before it; which these are
-is a mask on its first layer (Germain et al., MADE, 2015). Half of the steps train the order in which records
+is a mask on its first layer (Germain et al., MADE, 2015). Most steps train the order in which records
 are drawn, the others random orders (Uria et al., A deep and tractable density estimator, 2014), so that any
 columns can be known and the rest drawn given them. A column of many codes is drawn as two digits, the
 second given the first; codes in order are embedded by linear interpolation between those of the first digit.
@@ -27,11 +27,11 @@ class Autoregressive(Generator):
         width: int = Field(64, ge=4, le=1024, description="hidden units of each column's network")
         depth: int = Field(2, ge=1, le=8, description="hidden layers of each column's network")
         embedding: int = Field(16, ge=2, le=256, description="numbers that stand for a column's code")
-        any_order: float = Field(0.5, ge=0, le=1, description="share of steps that train a random order")
+        any_order: float = Field(0.3, ge=0, le=1, description="share of steps that train a random order")
 
     accepts: ClassVar[tuple[str, ...]] = ("table",)
     codes: ClassVar[int] = 1000
-    recipe: ClassVar[Recipe] = Recipe(epochs=30, batch_size=512, learning_rate=5e-3)
+    recipe: ClassVar[Recipe] = Recipe(epochs=25, batch_size=512, learning_rate=1e-2)
 
     config: Config
     radix: Tensor
@@ -85,8 +85,8 @@ class Autoregressive(Generator):
         shift = (self.absent * (1 - seen[:, 0])).sum(0).flatten()
         h = self._embed(lead, rest).flatten(1) @ weight + self.given(c) + shift
         h = h.unflatten(1, (len(self.digits), -1)).transpose(0, 1)  # (factors, B, width)
-        second = torch.arange(len(self.second), device=x.device)
-        h = torch.cat([h[: len(self.order)], h[len(self.order) :] + self.leading[second, lead[:, self.second]].transpose(0, 1)])
+        leading = _look_up(self.leading, lead[:, self.second]).transpose(0, 1)
+        h = torch.cat([h[: len(self.order)], h[len(self.order) :] + leading])
         h = functional.silu(h)
         for weight, bias in zip(self.hidden, self.bias, strict=True):
             h = h + functional.silu(torch.baddbmm(bias, h, weight))
@@ -102,11 +102,10 @@ class Autoregressive(Generator):
 
     def _embed(self, lead: Tensor, rest: Tensor, columns: slice = slice(None)) -> Tensor:
         """Digits (B, some columns) to their embeddings (B, some columns, m)."""
-        j = torch.arange(len(self.order), device=lead.device)[columns]
         between = self.between[columns]
         share = ((rest + 0.5) / self.radix[columns] * between)[..., None]
-        mixed = torch.lerp(self.embedding[j, lead], self.embedding[j, lead + 1], share)
-        return mixed + self.fine[j, rest * ~between]
+        mixed = torch.lerp(_look_up(self.embedding, lead, columns), _look_up(self.embedding, lead + 1, columns), share)
+        return mixed + _look_up(self.fine, rest * ~between, columns)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
         return self._draw(torch.zeros(n, len(self.order), device=c.device), None, c)
@@ -155,6 +154,12 @@ class Autoregressive(Generator):
             h = h + functional.silu(torch.addmm(bias, h, weight))
         k = self.digits[f]
         return torch.addmm(self.out_bias[f, :, :k], h, self.out[f, :, :k])
+
+
+def _look_up(tables: Tensor, index: Tensor, columns: slice = slice(None)) -> Tensor:
+    """Row `index[b, j]` of table j for each j of `columns`: (tables, rows, m), (B, columns) to (B, columns, m)."""
+    start = torch.arange(0, tables.shape[0] * tables.shape[1], tables.shape[1], device=index.device)[columns]
+    return functional.embedding(index + start, tables.flatten(0, 1))
 
 
 def _pick(logits: Tensor) -> Tensor:

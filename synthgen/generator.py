@@ -33,7 +33,8 @@ class Generator(nn.Module):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
     accepts: ClassVar[tuple[str, ...]] = ("table", "images")
-    codes: ClassVar[int] = 0  # 0: numbers come as reals; k: every column comes as one of at most k codes
+    codes: ClassVar[int] = 0  # every column comes as one of at most so many codes; 0: numbers come as reals
+    reals: ClassVar[bool] = False  # numbers that need more codes than that come as reals, not in coarser cells
     private: ClassVar[bool] = True  # can be fitted under a privacy budget
     recipe: ClassVar[Recipe] = Recipe()  # the family's defaults for the training loop
 

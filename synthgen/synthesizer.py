@@ -132,7 +132,7 @@ class Synthesizer:
             self._codec = TableCodec.from_state(restored[0]["codec"])
         else:
             self._codec, self.notes = fit_codec(
-                table, schema, self.given, codes=self.cls.codes, keep_rare=self.keep_rare
+                table, schema, self.given, codes=self.cls.codes, reals=self.cls.reals, keep_rare=self.keep_rare
             )
         x, _ = self.codec.encode(table, rng)
         c = self.codec.embed_context(self.codec.encode_context(table))
@@ -325,12 +325,12 @@ class Synthesizer:
             args = x.repeat(draws, 1).to(self.device), known.repeat(draws, 1).to(self.device)
             drawn = self._completer().complete(*args, c).cpu().reshape(draws, *x.shape)
         data = table.data
-        for j, (name, codec) in enumerate(self.codec.modelled.items()):
+        for j, name in enumerate(self.codec.modelled):
             gaps = ~known[:, j].numpy()
             if not gaps.any():
                 continue
             column = self.codec.table_schema[name]
-            best = typed_column(column, self.codec.consensus(codec, drawn[:, :, j].numpy(), rng))
+            best = typed_column(column, self.codec.consensus(name, drawn[:, :, j].numpy(), rng))
             data = _put(data, name, gaps, best, render(column, best))
         return Table(data, table.dialect, table.frame, table.declared)
 

@@ -60,7 +60,7 @@ class TableCodec(BaseModel):
     table_schema: Schema
     columns: dict[str, ColumnCodec]
     context: Context = Context()
-    real: bool = False
+    real: list[str] = []
     combinations: list[Combinations] = []
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class TableCodec(BaseModel):
     @cached_property
     def space(self) -> Space:
         """Shape and sizes of the records."""
-        sizes = [0 if self.real and isinstance(c, Numeric) else c.size for c in self.modelled.values()]
+        sizes = [0 if name in self.real else codec.size for name, codec in self.modelled.items()]
         ordered = [isinstance(c, Numeric) for c in self.modelled.values()]
         return Space((len(sizes),), tuple(sizes), tuple(ordered))
 
@@ -118,7 +118,7 @@ class TableCodec(BaseModel):
             codes = codec.encode(values)
             held[:, j] = codes != UNKNOWN
             codes = np.maximum(codes, 0)
-            if isinstance(codec, Numeric) and self.real:
+            if isinstance(codec, Numeric) and name in self.real:
                 x[:, j] = codec.score(values, codes, rng)
             else:
                 x[:, j] = codes
@@ -176,7 +176,7 @@ class TableCodec(BaseModel):
         values: dict[str, Floats | pa.Array] = {}
         records = x.numpy().astype(float)
         for j, (name, codec) in enumerate(self.modelled.items()):
-            values[name] = self._decode(codec, records[:, j], rng, self.real)
+            values[name] = self._decode(codec, records[:, j], rng, name in self.real)
         for j, (name, codec) in enumerate(self.given.items()):
             values[name] = self._decode(codec, context[:, j].astype(float), rng, False)
         held = {name: _overlay(values, name, cells) for name, cells in (fixed or {}).items()}
@@ -215,29 +215,24 @@ class TableCodec(BaseModel):
             values = self._values(name, table)
             codes = np.maximum(codec.encode(values), 0)
             total += codec.log_width(values, codes)
-            if self.real:  # from a density of the normal score to a density of its share of (0, 1)
+            if name in self.real:  # from a density of the normal score to a density of its share of (0, 1)
                 z = x[:, j].numpy().astype(float)
                 total -= np.log(codec.masses[codes]) + 0.5 * z**2 + 0.5 * np.log(2 * np.pi)
         return total
 
-    def consensus(self, codec: Modelled, drawn: NDArray[np.float32], rng: np.random.Generator) -> Any:
+    def consensus(self, name: str, drawn: NDArray[np.float32], rng: np.random.Generator) -> Any:
         """The likeliest of several draws (draws, n) of a column's cells: commonest label, median number."""
-        gap = (
-            drawn < codec.nullable
-            if not (self.real and isinstance(codec, Numeric))
-            else np.zeros(drawn.shape, bool)
-        )
+        codec = self.modelled[name]
         if isinstance(codec, Numeric):
-            values = np.stack(
-                [np.asarray(self._decode(codec, d.astype(float), rng, self.real)) for d in drawn]
-            )
+            real = name in self.real
+            values = np.stack([np.asarray(self._decode(codec, d.astype(float), rng, real)) for d in drawn])
             middle = float(codec.decode(*codec.unscore(np.zeros(1)))[0])
-            lost = np.isnan(values).all(axis=0)
+            lost = np.isnan(values).all(axis=0)  # drawn missing each time
             values[0, lost] = middle if middle == middle else codec.low[0]
             return np.nanpercentile(values, 50, axis=0, method="lower")
         votes = np.zeros((drawn.shape[1], codec.size))
-        np.add.at(votes, (np.broadcast_to(np.arange(drawn.shape[1]), drawn.shape), drawn.astype(int)), ~gap)
-        votes += 1e-9 * codec.masses  # ties, and cells that were drawn missing each time
+        np.add.at(votes, (np.broadcast_to(np.arange(drawn.shape[1]), drawn.shape), drawn.astype(int)), 1)
+        votes += 1e-9 * codec.masses  # ties
         if codec.nullable:
             votes[:, 0] = -1
         return codec.decode(votes.argmax(axis=1))
@@ -277,6 +272,7 @@ def fit_codec(
     given: Sequence[str] = (),
     budget: Budget | None = None,
     codes: int = 0,
+    reals: bool = False,
     keep_rare: bool = False,
 ) -> tuple[TableCodec, list[str]]:
     """Learn how to encode a table.
@@ -286,7 +282,8 @@ def fit_codec(
         schema: what its columns are.
         given: columns that become the context.
         budget: must pay for what is learned from the data; no column can be paid for yet.
-        codes: 0 for the real view of numbers, k for at most k codes per column.
+        codes: at most so many codes per column; 0 for numbers as reals.
+        reals: numbers that need more than `codes` codes come as reals, instead of in coarser cells.
         keep_rare: keep values that fewer than 5 records hold.
 
     Returns:
@@ -305,12 +302,11 @@ def fit_codec(
     notes: list[str] = []
     for column in schema.columns:
         cells = table.data[column.name].combine_chunks()
-        limit = CONTEXT_CELLS if column.name in given else codes or CELLS
-        columns[column.name], said = _fit_column(column, cells, limit, codes, keep_rare)
+        limit = CONTEXT_CELLS if column.name in given else CELLS if reals else codes or CELLS
+        columns[column.name], said = _fit_column(column, cells, limit, keep_rare)
         notes += said
-    codec = TableCodec(
-        table_schema=schema, columns=columns, context=Context(names=list(given)), real=codes == 0
-    )
+    fine = [n for n, c in columns.items() if isinstance(c, Numeric) and (codes == 0 or (reals and c.size > codes))]
+    codec = TableCodec(table_schema=schema, columns=columns, context=Context(names=list(given)), real=fine)
     if not codec.modelled:
         raise SynthgenError(
             "no column is left to model: all are given, constant, empty, ids or free text; "
@@ -324,7 +320,7 @@ def fit_codec(
 
 
 def _fit_column(
-    column: Column, cells: pa.Array, limit: int, codes: int, keep_rare: bool
+    column: Column, cells: pa.Array, limit: int, keep_rare: bool
 ) -> tuple[Numeric | Categorical | Constant | Id | Text, list[str]]:
     values = column_values(column, cells)
     if column.kind in ("numeric", "datetime"):

@@ -36,8 +36,8 @@ class Autoregressive(Generator):
     config: Config
     radix: Tensor
     column: Tensor
+    between: Tensor
     outside: Tensor
-    shift: Tensor
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
@@ -61,7 +61,8 @@ class Autoregressive(Generator):
         self.fine = nn.Parameter(torch.zeros(columns, max(radix, default=1), m))
         self.first = nn.Parameter(torch.randn(columns, m, factors, h) / math.sqrt(m * max(1, columns) / 2))
         self.absent = nn.Parameter(torch.zeros(columns, factors, h))
-        self.given = nn.Linear(context.width, factors * h)
+        self.given = nn.Parameter(torch.randn(context.width, factors * h) / math.sqrt(context.width + 1))
+        self.first_bias = nn.Parameter(torch.zeros(factors * h))
         self.leading = nn.Parameter(torch.zeros(len(self.second), max(first, default=1), h))
         self.hidden = nn.Parameter(torch.randn(config.depth - 1, factors, h, h) / math.sqrt(h))
         self.bias = nn.Parameter(torch.zeros(config.depth - 1, factors, 1, h))
@@ -83,8 +84,8 @@ class Autoregressive(Generator):
         seen = (rank[:, None] < rank[self.column]).to(x.dtype)[:, None, :, None]  # (columns, 1, factors, 1)
         weight = (self.first * seen).flatten(2).flatten(0, 1)
         shift = (self.absent * (1 - seen[:, 0])).sum(0).flatten()
-        h = self._embed(lead, rest).flatten(1) @ weight + self.given(c) + shift
-        h = h.unflatten(1, (len(self.digits), -1)).transpose(0, 1)  # (factors, B, width)
+        h = self._embed(lead, rest).flatten(1) @ weight + c @ self.given + shift + self.first_bias
+        h = h.reshape(len(x), len(self.digits), -1).transpose(0, 1)  # (factors, B, width)
         leading = _look_up(self.leading, lead[:, self.second]).transpose(0, 1)
         h = torch.cat([h[: len(self.order)], h[len(self.order) :] + leading])
         h = functional.silu(h)
@@ -120,7 +121,7 @@ class Autoregressive(Generator):
         held = None if known is None else known[:, self.order]
         e = self._embed(lead, rest)
         e = torch.zeros_like(e) if held is None else e * held[..., None]
-        given = self.given(c).unflatten(1, (len(self.digits), -1))
+        given = (c @ self.given + self.first_bias).reshape(len(x), len(self.digits), -1)
         for j in range(len(self.order)):
             if held is not None and bool(held[:, j].all()):
                 continue

@@ -63,9 +63,7 @@ class Trees(Generator):
         self.ratio = DensityRatio(self.sizes, self.ordered)
         self.register_buffer("nodes", torch.zeros(0, 6, dtype=torch.int32))
         self.register_buffer("donors", torch.zeros(0, dtype=torch.int16))
-        self.register_buffer(
-            "trees", torch.zeros(0, 2, dtype=torch.int64)
-        )  # first node, first donor of each tree
+        self.register_buffer("trees", torch.zeros(0, 2, dtype=torch.int64))  # first node, first donor of each tree
         # per drawn column, the places of each nominal feature's codes when sorted by what they predict
         self.register_buffer("ranks", torch.zeros(0, sum(self.sizes), dtype=torch.int16))
 
@@ -89,9 +87,7 @@ class Trees(Generator):
                 late = training.should_stop()
                 trees, rank = self._grow_column(codes, j, [] if late else self._before(p), rng)
                 if late:
-                    training.note(
-                        f"time was up before column {j + 1} of {len(self.sizes)}: it is drawn by itself"
-                    )
+                    training.note(f"time was up before column {j + 1} of {len(self.sizes)}: it is drawn by itself")
             grown.append(trees)
             ranks.append(rank)
             training.progress(weight * (p + 1) / len(self.order))
@@ -124,9 +120,7 @@ class Trees(Generator):
         leaf = self.config.leaf or choose_leaf(x, points[target], rng)
         share = None if self.config.trees == 1 else 0.8
         grow = [
-            DecisionTreeRegressor(
-                min_samples_leaf=leaf, max_features=share, random_state=int(rng.integers(2**31))
-            )
+            DecisionTreeRegressor(min_samples_leaf=leaf, max_features=share, random_state=int(rng.integers(2**31)))
             for _ in range(self.config.trees)
         ]
         return [to_arrays(tree.fit(x, points[target]), x, target, rng) for tree in grow], ranks
@@ -163,9 +157,7 @@ class Trees(Generator):
         self.trees = torch.from_numpy(firsts)
         self.ranks = torch.from_numpy(np.stack(ranks))
 
-    def _correct(
-        self, codes: Codes, c: Tensor, rng: np.random.Generator, training: Training, state: object
-    ) -> None:
+    def _correct(self, codes: Codes, c: Tensor, rng: np.random.Generator, training: Training, state: object) -> None:
         """Learn the ratio of real to drawn records."""
         drawn = self._draw(c.repeat(2, 1), rng)
 
@@ -261,9 +253,7 @@ def choose_leaf(x: NDArray[np.float32], y: NDArray[np.float64], rng: np.random.G
     return max(SIZES[0], SIZES[int(np.argmin(losses))] // 2)
 
 
-def to_arrays(
-    tree: DecisionTreeRegressor, x: NDArray[np.float32], target: Codes, rng: np.random.Generator
-) -> Tree:
+def to_arrays(tree: DecisionTreeRegressor, x: NDArray[np.float32], target: Codes, rng: np.random.Generator) -> Tree:
     """A fitted tree as arrays, its leaves filled with the codes of all records in random order."""
     grown = tree.tree_
     leaf = tree.apply(x)

@@ -55,9 +55,7 @@ def output_options(command: Command) -> Command:
 
 def reading_options(command: Command) -> Command:
     """How a CSV is written, where that is not found out."""
-    command = click.option("--encoding", help="Encoding of a CSV, such as latin-1. Found out by default.")(
-        command
-    )
+    command = click.option("--encoding", help="Encoding of a CSV, such as latin-1. Found out by default.")(command)
     return click.option("--delimiter", help="Delimiter of a CSV. Found out by default.")(command)
 
 
@@ -97,9 +95,7 @@ def info(what: str, quiet: bool, as_json: bool) -> None:
 @app.command()
 @click.argument("data", type=click.Path())
 @click.option("-o", "out", type=click.Path(), help="Write the schema here instead of printing it.")
-@click.option(
-    "--schema", "schema_path", type=click.Path(), help="What is already known; the rest is inferred."
-)
+@click.option("--schema", "schema_path", type=click.Path(), help="What is already known; the rest is inferred.")
 @reading_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the result and errors only.")
 def schema(
@@ -132,23 +128,15 @@ def schema(
 @app.command()
 @click.argument("data", type=click.Path())
 @click.option("-o", "out", type=click.Path(), required=True, help="Folder for the model.")
-@click.option(
-    "-g", "generator", default="auto", help="A generator (synthgen list), or auto: measured on a sample."
-)
+@click.option("-g", "generator", default="auto", help="A generator (synthgen list), or auto: measured on a sample.")
 @click.option("--schema", "schema_path", type=click.Path(), help="A schema file (synthgen schema).")
 @click.option("--drop", multiple=True, metavar="COL", help="Leave a column out.")
-@click.option(
-    "--given", multiple=True, metavar="COL", help="Condition on a column, so that its value can be chosen."
-)
+@click.option("--given", multiple=True, metavar="COL", help="Condition on a column, so that its value can be chosen.")
 @click.option("-s", "settings", multiple=True, metavar="KEY=VALUE", help="A setting (synthgen info NAME).")
-@click.option(
-    "--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same model."
-)
+@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same model.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @click.option("--max-time", type=Seconds(), help="End by then with a usable model, such as 10m.")
-@click.option(
-    "--sample", type=click.IntRange(10), metavar="ROWS", help="Fit on so many rows, drawn at random."
-)
+@click.option("--sample", type=click.IntRange(10), metavar="ROWS", help="Fit on so many rows, drawn at random.")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted fit of the same model stopped.")
 @click.option("--keep-rare", is_flag=True, help="Keep values that fewer than 5 records hold.")
 @reading_options
@@ -178,7 +166,13 @@ def fit(
     _check_model_path(Path(out))
     from synthgen import Synthesizer
 
-    options: dict[str, Any] = {**_settings(settings), "device": device, "seed": seed, "given": given, "drop": drop}
+    options: dict[str, Any] = {
+        **_settings(settings),
+        "device": device,
+        "seed": seed,
+        "given": given,
+        "drop": drop,
+    }
     options |= {"keep_rare": keep_rare, "sample": sample, "max_time": max_time}
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
@@ -235,17 +229,11 @@ def fit(
 
 @app.command()
 @click.argument("model", type=click.Path())
-@click.option(
-    "-n", "n", type=click.IntRange(1), help="Number of records; as many as --given-file has by default."
-)
+@click.option("-n", "n", type=click.IntRange(1), help="Number of records; as many as --given-file has by default.")
 @click.option("-o", "out", type=click.Path(), required=True, help="A .csv, .csv.gz or .parquet file.")
 @click.option("--given", multiple=True, metavar="COL=VALUE", help="Hold a column at a value in every record.")
-@click.option(
-    "--given-file", type=click.Path(), help="A table of values to hold; its rows are taken in turn."
-)
-@click.option(
-    "--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same records."
-)
+@click.option("--given-file", type=click.Path(), help="A table of values to hold; its rows are taken in turn.")
+@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same records.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @output_options
 def generate(
@@ -286,9 +274,7 @@ def generate(
             done += len(part)
             report(done / n)
     seconds = time.monotonic() - start
-    console.result(
-        f"{out}: {n} records in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2)
-    )
+    console.result(f"{out}: {n} records in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2))
 
 
 @app.command()
@@ -372,7 +358,7 @@ def anomalies(
     write(Table(marked, table.dialect), out)
     worst = int(scores.argmax())
     console.result(
-        f"{out}: column {name!r} holds minus the log-density; the strangest record is row {worst + 1} ({scores[worst]:.1f})",
+        f"{out}: column {name!r} holds minus the log-density; the strangest record is row {worst + 1}",
         out=str(out),
         column=name,
         worst_row=worst + 1,
@@ -450,11 +436,7 @@ def _check_model_path(path: Path) -> None:
     _check_folder(path)
     if not os.access(path.absolute().parent, os.W_OK):
         raise ResourceError(f"cannot write into {path.absolute().parent}: permission denied")
-    if (
-        path.exists()
-        and not (path / "manifest.json").is_file()
-        and not (path.is_dir() and not any(path.iterdir()))
-    ):
+    if path.exists() and not (path / "manifest.json").is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise SynthgenError(f"{path} exists and is no model of synthgen; give another -o or remove it")
 
 

@@ -1,13 +1,15 @@
 """Generator: the contract that every family fulfils. It learns a distribution on a space, and draws from it."""
 
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from synthgen.errors import SynthgenError
+from synthgen.errors import SynthgenError, near
 from synthgen.records import Records
+from synthgen.schema import explain
 from synthgen.space import Space
 from synthgen.training import Objective, Recipe, Training
 
@@ -73,9 +75,7 @@ class Generator(nn.Module):
         own = self.state_dict()
         if own.keys() != weights.keys():
             odd = sorted(own.keys() ^ weights.keys())
-            raise SynthgenError(
-                f"the stored weights do not fit this generator: {odd[0]!r} is on one side only"
-            )
+            raise SynthgenError(f"the stored weights do not fit this generator: {odd[0]!r} is on one side only")
         if sum(t.nbytes for t in weights.values()) > MAX_BYTES:
             raise SynthgenError(f"the stored weights are larger than {MAX_BYTES >> 30} GiB")
         for name, tensor in weights.items():
@@ -136,3 +136,22 @@ def abilities(cls: type[Generator]) -> list[str]:
     """Names of the optional abilities that a generator class has."""
     methods = {"log_prob": ["log_prob"], "complete": ["complete"], "latents": ["to_latent", "from_latent"]}
     return [name for name, needed in methods.items() if all(hasattr(cls, m) for m in needed)]
+
+
+def parse_settings(cls: type[Generator], settings: Mapping[str, Any]) -> tuple[BaseModel, Recipe]:
+    """Settings to a generator's config and the recipe of its training.
+
+    Raises:
+        SynthgenError: one is unknown or out of its bounds.
+    """
+    own, loop = cls.Config.model_fields, Recipe.model_fields
+    for key in settings:
+        if key not in own and key not in loop:
+            raise SynthgenError(f"{cls.__name__.lower()} has no setting {key!r}; {near(key, [*own, *loop])}")
+    try:
+        config = cls.Config(**{k: v for k, v in settings.items() if k in own})
+        defaults = cls.recipe.model_dump()
+        return config, Recipe(**{**defaults, **{k: v for k, v in settings.items() if k in loop and k not in own}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SynthgenError(f"setting {explain(error)} (given: {first['input']!r})") from error

@@ -166,9 +166,7 @@ def infer_schema(
         )
     for column in declared.columns if declared else ():
         if column.name not in data.column_names:
-            raise SynthgenError(
-                f"the schema lists column {column.name!r}; {near(column.name, data.column_names)}"
-            )
+            raise SynthgenError(f"the schema lists column {column.name!r}; {near(column.name, data.column_names)}")
     known = {c.name: c for c in declared.columns} if declared else {}
     comma = dialect is not None and dialect.delimiter != ","
     columns = []
@@ -214,9 +212,7 @@ def _infer_column(name: str, cells: pa.ChunkedArray, decimal_comma: bool, pandas
         return _infer_text(base, cells, decimal_comma, labelled)
     missing = ("",) if cells.null_count else ()
     if pa.types.is_boolean(kind) or labelled:
-        return base.model_copy(
-            update={"kind": "boolean" if not labelled else "categorical", "missing": missing}
-        )
+        return base.model_copy(update={"kind": "boolean" if not labelled else "categorical", "missing": missing})
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if number:
         return _infer_numeric(base, cells, missing)
@@ -235,9 +231,7 @@ def _infer_numeric(base: Column, cells: pa.ChunkedArray, missing: tuple[str, ...
         texts = pc.cast(counts.field(0), pa.string()).to_pylist()
         kind = _number_kind(base.name, texts, len(cells) - cells.null_count)
         return base.model_copy(update={"kind": kind, "missing": missing, "number": NumberFormat()})
-    return base.model_copy(
-        update={"kind": "numeric", "missing": missing, "number": NumberFormat(decimals=None)}
-    )
+    return base.model_copy(update={"kind": "numeric", "missing": missing, "number": NumberFormat(decimals=None)})
 
 
 def _infer_text(base: Column, cells: pa.ChunkedArray, decimal_comma: bool, labelled: bool) -> Column:

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
-from pydantic import BaseModel, ValidationError
+from numpy.typing import NDArray
 
-from synthgen import __version__, artifact, registry
+from synthgen import __version__, artifact, inference, registry
 from synthgen.codec import TableCodec, fit_codec
-from synthgen.codec.columns import UNKNOWN, Ints
-from synthgen.codec.table import chunks, column_values, typed_column, unknown_value
+from synthgen.codec.rare import UNKNOWN
+from synthgen.codec.table import unknown_value
 from synthgen.data import Table, as_table
-from synthgen.data.table import render
+from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
 from synthgen.errors import BudgetError, SynthgenError, near
-from synthgen.generator import ABILITIES, Completes, Generator, HasLogProb
+from synthgen.generator import ABILITIES, Generator, parse_settings
+from synthgen.inference import CHUNK, Chunk, chunks
 from synthgen.records import Records
-from synthgen.schema import Schema, explain
-from synthgen.training import Recipe, State, Training
+from synthgen.schema import Schema
+from synthgen.training import State, Training
 
-CHUNK = 65_536  # records drawn under one seed; shards and workers only choose which chunks they draw
 LEAST_ROWS = 10
-UNSEEN = 10.0  # nats that a label never seen adds to an anomaly score
 
 Given = Mapping[str, Any]
 
@@ -132,7 +129,12 @@ class Synthesizer:
             self._codec = TableCodec.from_state(restored[0]["codec"])
         else:
             self._codec, self.notes = fit_codec(
-                table, schema, self.given, codes=self.cls.codes, reals=self.cls.reals, keep_rare=self.keep_rare
+                table,
+                schema,
+                self.given,
+                codes=self.cls.codes,
+                reals=self.cls.reals,
+                keep_rare=self.keep_rare,
             )
         x, _ = self.codec.encode(table, rng)
         c = self.codec.embed_context(self.codec.encode_context(table))
@@ -161,9 +163,7 @@ class Synthesizer:
     def _prepare(self, data: Any) -> tuple[Table, Schema]:
         """The rows and columns to learn from."""
         table = as_table(data)
-        self._frame = (
-            "pandas" if table.frame is not None or not hasattr(data, "__arrow_c_stream__") else "arrow"
-        )
+        self._frame = "pandas" if table.frame is not None or not hasattr(data, "__arrow_c_stream__") else "arrow"
         if self.schema is not None:
             table = table.declare(self.schema)
         for name in self.drop:
@@ -176,9 +176,7 @@ class Synthesizer:
             rows = np.random.default_rng([self.seed, 1]).choice(len(table), self.sample, replace=False)
             table = table.take(np.sort(rows))
         if len(table) < LEAST_ROWS:
-            raise SynthgenError(
-                f"the table has {len(table)} rows; at least {LEAST_ROWS} are needed to learn from"
-            )
+            raise SynthgenError(f"the table has {len(table)} rows; at least {LEAST_ROWS} are needed to learn from")
         return table, schema
 
     def _fingerprint(self, table: Table) -> str:
@@ -203,9 +201,7 @@ class Synthesizer:
             SynthgenError: a given column or value is unknown, or this generator cannot hold it.
         """
         parts = list(self.stream(n, seed=seed, given=given))
-        whole = Table(
-            pa.concat_tables([p.data for p in parts]), parts[0].dialect, parts[0].frame, parts[0].declared
-        )
+        whole = Table(pa.concat_tables([p.data for p in parts]), parts[0].dialect, parts[0].frame, parts[0].declared)
         return whole.data if self._frame == "arrow" else whole.to_pandas()
 
     def stream(self, n: int, *, seed: int = 0, given: Given | Any = None) -> Iterator[Table]:
@@ -218,23 +214,20 @@ class Synthesizer:
             yield self._chunk(seed, k, start, size, part)
 
     def _chunk(self, seed: int, k: int, start: int, size: int, given: Table | None) -> Table:
-        """Chunk k of a generation: drawn under `SeedSequence([seed, k])` alone."""
-        sequence = np.random.SeedSequence([seed, k])
-        rng = np.random.default_rng(sequence)
+        """Chunk k of a generation, from row `start` on."""
+        random = Chunk(seed, k)
         names = given.data.column_names if given is not None else []
-        asked = (
-            self.codec.encode_context(given) if given is not None else _nothing(size, len(self.codec.given))
-        )
-        context = self.codec.draw_context(asked, rng)
+        asked = np.full((size, len(self.codec.given)), UNKNOWN) if given is None else self.codec.encode_context(given)
+        context = self.codec.draw_context(asked, random.rng)
         c = self.codec.embed_context(context).to(self.device)
-        with seeded(int(sequence.generate_state(1, np.uint64)[0] >> 1), self.device), torch.no_grad():
+        with seeded(random.torch_seed, self.device), torch.no_grad():
             if given is not None and any(name in self.codec.modelled for name in names):
-                x, known = (t.to(self.device) for t in self.codec.encode(given, rng))
-                drawn = self._completer().complete(x, known, c)
+                x, known = (t.to(self.device) for t in self.codec.encode(given, random.rng))
+                drawn = self._able("complete").complete(x, known, c)
             else:
                 drawn = self.model.sample(size, c)
-        fixed = {n: self._values(n, given) for n in names} if given is not None else None
-        return self.codec.decode(drawn.cpu(), context, rng, start, fixed)
+        fixed = {name: self.codec.values(name, given) for name in names} if given is not None else None
+        return self.codec.decode(drawn.cpu(), context, random.rng, start, fixed)
 
     def _given_table(self, given: Given | Any) -> Table | None:
         """What is given as a table, its columns and values checked."""
@@ -249,20 +242,12 @@ class Synthesizer:
             if codec is None:
                 kind = self.codec.table_schema[name].kind
                 raise SynthgenError(f"column {name!r} is {kind}; only modelled columns can be given")
-            values = self._values(name, table)
-            codes = codec.encode(values)
+            codes = codec.encode(self.codec.values(name, table))
             if (bad := np.flatnonzero(codes == UNKNOWN)).size:
                 raise unknown_value(codec, name, str(table.data[name][int(bad[0])]))
         if any(name in self.codec.modelled for name in table.data.column_names):
-            self._completer()
+            self._able("complete", "; or fit it again and name the columns with --given")
         return table
-
-    def _values(self, name: str, table: Table) -> Any:
-        return column_values(self.codec.table_schema[name], table.data[name].combine_chunks())
-
-    def _completer(self) -> Completes:
-        """The generator, if it can hold columns that were not named at the fit."""
-        return self._able("complete", "; or fit it again and name the columns with --given")
 
     def _able(self, ability: str, otherwise: str = "") -> Any:
         """The generator, if it has an ability.
@@ -296,45 +281,13 @@ class Synthesizer:
         Raises:
             SynthgenError: the generator cannot complete records, or a cell is unreadable.
         """
-        whole = pa.concat_tables([t.data for t in self.impute_stream(data, seed=seed, draws=draws)])
-        return whole if self._frame == "arrow" else whole.to_pandas()
+        return self._joined(list(self.impute_stream(data, seed=seed, draws=draws)))
 
     def impute_stream(self, data: Any, *, seed: int = 0, draws: int = 15) -> Iterator[Table]:
         """The same, a piece at a time."""
-        self._completer()
-        table = as_table(data)
-        missing = [n for n in self.codec.modelled if n not in table.data.column_names]
-        if len(missing) == len(self.codec.modelled):
-            raise SynthgenError("the table has none of the model's columns")
-        for k, start, size in chunks(len(table), max(1, CHUNK // draws)):
-            yield self._fill(table.take(np.arange(start, start + size)), seed, k, draws)
+        return inference.impute(self.codec, self._able("complete"), self.device, as_table(data), seed, draws)
 
-    def _fill(self, table: Table, seed: int, k: int, draws: int) -> Table:
-        """Fill the empty cells of one piece."""
-        sequence = np.random.SeedSequence([seed, k])
-        rng = np.random.default_rng(sequence)
-        x, known = self.codec.encode(table, rng)
-        for j, name in enumerate(self.codec.modelled):
-            if name in table.data.column_names:
-                known[:, j] &= torch.from_numpy(~_empty(self._values(name, table)))
-        if bool(known.all()):
-            return table
-        context = self.codec.draw_context(self.codec.encode_context(table), rng)
-        c = self.codec.embed_context(context).repeat(draws, 1).to(self.device)
-        with seeded(int(sequence.generate_state(1, np.uint64)[0] >> 1), self.device), torch.no_grad():
-            args = x.repeat(draws, 1).to(self.device), known.repeat(draws, 1).to(self.device)
-            drawn = self._completer().complete(*args, c).cpu().reshape(draws, *x.shape)
-        data = table.data
-        for j, name in enumerate(self.codec.modelled):
-            gaps = ~known[:, j].numpy()
-            if not gaps.any():
-                continue
-            column = self.codec.table_schema[name]
-            best = typed_column(column, self.codec.consensus(name, drawn[:, :, j].numpy(), rng))
-            data = _put(data, name, gaps, best, render(column, best))
-        return Table(data, table.dialect, table.frame, table.declared)
-
-    def anomalies(self, data: Any, *, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def anomalies(self, data: Any, *, seed: int = 0) -> NDArray[np.float64]:
         """How unlikely each record is: minus the log-density in the table's own units, (n,).
 
         A label that no training record held adds 10. Empty cells are drawn, not judged.
@@ -342,27 +295,12 @@ class Synthesizer:
         Raises:
             SynthgenError: the generator has no `log_prob`, or a column is missing.
         """
-        judge: HasLogProb = self._able("log_prob")
-        table = as_table(data)
-        for name in (*self.codec.modelled, *self.codec.given):
-            if name not in table.data.column_names:
-                raise SynthgenError(
-                    f"the table has no column {name!r}; {near(name, table.data.column_names)}"
-                )
-        scores = []
-        for k, start, size in chunks(len(table), CHUNK):
-            part = table.take(np.arange(start, start + size))
-            sequence = np.random.SeedSequence([seed, k])
-            rng = np.random.default_rng(sequence)
-            x, known = self.codec.encode(part, rng)
-            c = self.codec.embed_context(self.codec.draw_context(self.codec.encode_context(part), rng))
-            x, known, c = x.to(self.device), known.to(self.device), c.to(self.device)
-            with seeded(int(sequence.generate_state(1, np.uint64)[0] >> 1), self.device), torch.no_grad():
-                if not bool(known.all()) and isinstance(judge, Completes):
-                    x = judge.complete(x, known, c)
-                log_prob = judge.log_prob(x, c).cpu().numpy().astype(float)
-            scores.append(self.codec.log_volume(part, x.cpu()) - log_prob + UNSEEN * self.codec.unseen(part))
-        return np.concatenate(scores)
+        return inference.anomalies(self.codec, self._able("log_prob"), self.device, as_table(data), seed)
+
+    def _joined(self, parts: list[Table]) -> Any:
+        """Pieces as one frame of the kind that was fitted on."""
+        whole = Table(pa.concat_tables([p.data for p in parts]), parts[0].dialect, parts[0].frame, parts[0].declared)
+        return whole.data if self._frame == "arrow" else whole.to_pandas()
 
     def save(self, path: str | Path) -> None:
         """Write the model as a folder, whole or not at all.
@@ -408,9 +346,7 @@ class Synthesizer:
         except (KeyError, TypeError) as error:
             raise SynthgenError(f"the model {path} is damaged: its manifest lacks {error}") from error
         if "checkpoint" in manifest:
-            raise SynthgenError(
-                f"{path} is unfinished work; finish it with: synthgen fit DATA -o MODEL --resume"
-            )
+            raise SynthgenError(f"{path} is unfinished work; finish it with: synthgen fit DATA -o MODEL --resume")
         if plugin["name"] not in registry.available():
             raise SynthgenError(
                 f"the model {path} needs generator {plugin['name']!r}; install package {plugin['distribution']}"
@@ -427,53 +363,6 @@ class Synthesizer:
         return self
 
 
-def parse_settings(cls: type[Generator], settings: Mapping[str, Any]) -> tuple[BaseModel, Recipe]:
-    """Settings to a generator's config and the recipe of its training.
-
-    Raises:
-        SynthgenError: one is unknown or out of its bounds.
-    """
-    own, loop = cls.Config.model_fields, Recipe.model_fields
-    for key in settings:
-        if key not in own and key not in loop:
-            raise SynthgenError(f"{cls.__name__.lower()} has no setting {key!r}; {near(key, [*own, *loop])}")
-    try:
-        config = cls.Config(**{k: v for k, v in settings.items() if k in own})
-        defaults = cls.recipe.model_dump()
-        return config, Recipe(
-            **{**defaults, **{k: v for k, v in settings.items() if k in loop and k not in own}}
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SynthgenError(f"setting {explain(error)} (given: {first['input']!r})") from error
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device to compute on; "auto" takes CUDA or MPS where there is one.
-
-    Raises:
-        SynthgenError: the device is unknown or absent.
-    """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
-    kind = name.split(":")[0]
-    if kind not in present:
-        raise SynthgenError(f"no device is called {name!r}; {near(kind, present)}")
-    if not present[kind]:
-        raise SynthgenError(f"this machine has no {kind} device; use --device cpu")
-    return torch.device(name)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's random numbers from `seed` inside the block, and as they were after it."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
 def _restore(checkpoint: Path, mark: str) -> tuple[dict[str, Any], State] | None:
     """The manifest and state of a checkpoint, or None where there is none."""
     if not checkpoint.exists():
@@ -487,27 +376,6 @@ def _restore(checkpoint: Path, mark: str) -> tuple[dict[str, Any], State] | None
     return manifest, state
 
 
-def _nothing(n: int, columns: int) -> Ints:
-    return np.full((n, columns), UNKNOWN)
-
-
 def _plain(value: Any) -> Any:
     """A numpy scalar as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _empty(values: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    if isinstance(values, np.ndarray):
-        return np.isnan(values)
-    return np.asarray(pc.is_null(values))
-
-
-def _put(data: pa.Table, name: str, gaps: Any, typed: pa.Array, text: pa.Array) -> pa.Table:
-    """The table with some cells of a column replaced; the column is added where it was absent."""
-    if name not in data.column_names:
-        return data.append_column(name, typed)
-    cells = data[name].combine_chunks()
-    if pa.types.is_dictionary(cells.type):
-        cells = pc.cast(cells, cells.type.value_type)
-    new = text if pa.types.is_string(cells.type) else pc.cast(typed, cells.type, safe=False)
-    return data.set_column(data.column_names.index(name), name, pc.if_else(pa.array(gaps), new, cells))

@@ -98,10 +98,7 @@ def fit_id(texts: list[str], missing: float = 0.0) -> Id:
     for size in range(1, len(alphabets) + 12):
         if size > len(alphabets):  # every id of this length is taken: make longer ones
             alphabets.append(string.digits if number else alphabets[-1])
-        head = [
-            a.lstrip("0") or "1" if number and i == 0 and len(a) > 1 else a
-            for i, a in enumerate(alphabets[:size])
-        ]
+        head = [a.lstrip("0") or "1" if number and i == 0 and len(a) > 1 else a for i, a in enumerate(alphabets[:size])]
         used = {t[:size] for t in known}
         free = next((p for p in islice(map("".join, product(*head)), len(used) + 1) if p not in used), None)
         if free is not None:
@@ -150,9 +147,7 @@ class Text(_Made):
 
 def _syllables(n: int, rng: np.random.Generator) -> str:
     """A text of n letters, consonants and vowels in turn."""
-    pair = [
-        np.array(list(letters))[rng.integers(0, len(letters), n // 2 + 1)] for letters in (CONSONANTS, VOWELS)
-    ]
+    pair = [np.array(list(letters))[rng.integers(0, len(letters), n // 2 + 1)] for letters in (CONSONANTS, VOWELS)]
     return "".join(np.stack(pair, axis=1).ravel())
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from synthgen.codec.rare import RARE
 from synthgen.errors import SynthgenError
 from synthgen.rules import Rule
 from synthgen.schema import Schema
@@ -19,7 +20,6 @@ from synthgen.schema import Schema
 Values = dict[str, Any]  # floats with NaN, or Arrow strings with nulls, by column
 Masks = Mapping[str, NDArray[np.bool_]]
 Cell = float | str | None
-RARE = 5
 
 
 class Combinations(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -14,28 +14,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from synthgen.codec.columns import (
-    CELLS,
-    UNKNOWN,
-    Categorical,
-    Floats,
-    Ints,
-    Numeric,
-    fit_categorical,
-    fit_numeric,
-)
-from synthgen.codec.made import Constant, Id, Text, fit_id, fit_text
-from synthgen.codec.repair import Combinations, observe, repair
+from synthgen.codec.categorical import Categorical
+from synthgen.codec.made import Constant, Id, Text
+from synthgen.codec.numeric import Floats, Ints, Numeric
+from synthgen.codec.rare import UNKNOWN
+from synthgen.codec.repair import Combinations, repair
+from synthgen.data.cells import column_values, typed_column
 from synthgen.data.table import Table
-from synthgen.dp.budget import Budget
-from synthgen.errors import BudgetError, SynthgenError, near
-from synthgen.schema import Column, Schema, explain
+from synthgen.errors import SynthgenError, near
+from synthgen.schema import Schema, explain
 from synthgen.space import Space
 
 ColumnCodec = Annotated[Numeric | Categorical | Constant | Id | Text, Field(discriminator="kind")]
 Modelled = Numeric | Categorical
 Fixed = Mapping[str, Floats | pa.Array]
-CONTEXT_CELLS = 32  # of a number that is given: the generator is told which of them
 
 
 class Context(BaseModel):
@@ -114,7 +106,7 @@ class TableCodec(BaseModel):
         for j, (name, codec) in enumerate(self.modelled.items()):
             if name not in table.data.column_names:
                 continue
-            values = self._values(name, table)
+            values = self.values(name, table)
             codes = codec.encode(values)
             held[:, j] = codes != UNKNOWN
             codes = np.maximum(codes, 0)
@@ -127,9 +119,7 @@ class TableCodec(BaseModel):
     def encode_context(self, table: Table) -> Ints:
         """Codes (n, context columns) of the given columns of a table; UNKNOWN where there is none."""
         codes = [
-            codec.encode(self._values(name, table))
-            if name in table.data.column_names
-            else np.full(len(table), UNKNOWN)
+            codec.encode(self.values(name, table)) if name in table.data.column_names else np.full(len(table), UNKNOWN)
             for name, codec in self.given.items()
         ]
         return np.stack(codes, axis=1) if codes else np.zeros((len(table), 0), dtype=np.int64)
@@ -190,9 +180,7 @@ class TableCodec(BaseModel):
         frame = {c.name: c.pandas for c in self.table_schema.columns if c.pandas}
         return Table(data, self.table_schema.csv, frame or None, self.table_schema)
 
-    def _decode(
-        self, codec: Modelled, column: Floats, rng: np.random.Generator, real: bool
-    ) -> Floats | pa.Array:
+    def _decode(self, codec: Modelled, column: Floats, rng: np.random.Generator, real: bool) -> Floats | pa.Array:
         if isinstance(codec, Categorical):
             return codec.decode(column.astype(np.int64))
         if real:
@@ -212,7 +200,7 @@ class TableCodec(BaseModel):
         for j, (name, codec) in enumerate(self.modelled.items()):
             if not isinstance(codec, Numeric) or name not in table.data.column_names:
                 continue
-            values = self._values(name, table)
+            values = self.values(name, table)
             codes = np.maximum(codec.encode(values), 0)
             total += codec.log_width(values, codes)
             if name in self.real:  # from a density of the normal score to a density of its share of (0, 1)
@@ -242,11 +230,12 @@ class TableCodec(BaseModel):
         count = np.zeros(len(table), dtype=np.int64)
         for name, codec in {**self.modelled, **self.given}.items():
             if isinstance(codec, Categorical) and name in table.data.column_names:
-                cells = self._values(name, table)
+                cells = self.values(name, table)
                 count += np.asarray(pc.and_(pc.is_valid(cells), pa.array(codec.encode(cells) == UNKNOWN)))
         return count
 
-    def _values(self, name: str, table: Table) -> Any:
+    def values(self, name: str, table: Table) -> Any:
+        """A column of a table as what its codec works on."""
         return column_values(self.table_schema[name], table.data[name].combine_chunks())
 
     def state(self) -> dict[str, Any]:
@@ -266,172 +255,6 @@ class TableCodec(BaseModel):
             raise SynthgenError(f"the stored codec is damaged: {explain(error)}") from error
 
 
-def fit_codec(
-    table: Table,
-    schema: Schema,
-    given: Sequence[str] = (),
-    budget: Budget | None = None,
-    codes: int = 0,
-    reals: bool = False,
-    keep_rare: bool = False,
-) -> tuple[TableCodec, list[str]]:
-    """Learn how to encode a table.
-
-    Args:
-        table: the training table.
-        schema: what its columns are.
-        given: columns that become the context.
-        budget: must pay for what is learned from the data; no column can be paid for yet.
-        codes: at most so many codes per column; 0 for numbers as reals.
-        reals: numbers that need more than `codes` codes come as reals, instead of in coarser cells.
-        keep_rare: keep values that fewer than 5 records hold.
-
-    Returns:
-        the codec, and sentences on what was pooled or is not modelled.
-
-    Raises:
-        SynthgenError: a given column is unknown or not modelled, or cells contradict the schema.
-        BudgetError: there is a budget.
-    """
-    if budget is not None:
-        raise BudgetError("columns cannot be learned under a privacy budget yet")
-    for name in given:
-        if schema[name].kind not in ("numeric", "categorical", "boolean", "datetime"):
-            raise SynthgenError(f"column {name!r} is {schema[name].kind}; only modelled columns can be given")
-    columns: dict[str, Any] = {}
-    notes: list[str] = []
-    for column in schema.columns:
-        cells = table.data[column.name].combine_chunks()
-        limit = CONTEXT_CELLS if column.name in given else CELLS if reals else codes or CELLS
-        columns[column.name], said = _fit_column(column, cells, limit, keep_rare)
-        notes += said
-    fine = [n for n, c in columns.items() if isinstance(c, Numeric) and (codes == 0 or (reals and c.size > codes))]
-    codec = TableCodec(table_schema=schema, columns=columns, context=Context(names=list(given)), real=fine)
-    if not codec.modelled:
-        raise SynthgenError(
-            "no column is left to model: all are given, constant, empty, ids or free text; "
-            "see what they were taken for with: synthgen schema"
-        )
-    update: dict[str, Any] = {"combinations": observe(schema, lambda n: codec._values(n, table))}
-    if given:
-        combos, counts = np.unique(codec.encode_context(table), axis=0, return_counts=True)
-        update["context"] = Context(names=list(given), codes=combos.tolist(), counts=counts.tolist())
-    return codec.model_copy(update=update), notes
-
-
-def _fit_column(
-    column: Column, cells: pa.Array, limit: int, keep_rare: bool
-) -> tuple[Numeric | Categorical | Constant | Id | Text, list[str]]:
-    values = column_values(column, cells)
-    if column.kind in ("numeric", "datetime"):
-        if not np.isnan(values).all():
-            return fit_numeric(values, column, limit, keep_rare), []
-        return Constant(value=None), [
-            f"column {column.name!r} holds no number that can be read; it stays empty"
-        ]
-    share = values.null_count / len(values)
-    texts = values.drop_null().to_pylist()
-    if column.kind == "empty" or not texts:
-        return Constant(), []
-    if column.kind == "constant":
-        return Constant(value=texts[0]), []
-    if column.kind == "id":
-        return fit_id(texts, share), [f"column {column.name!r} is an id: fresh ones are made, none is copied"]
-    if column.kind == "text":
-        return fit_text(texts, share), [
-            f"column {column.name!r} is free text: it is not modelled; made-up words of like length are generated"
-        ]
-    return fit_categorical(values, column, limit, keep_rare)
-
-
-def column_values(column: Column, cells: pa.Array) -> Any:
-    """What a codec works on: floats (n,) with NaN for numbers and dates, strings with nulls for the others.
-
-    Raises:
-        SynthgenError: a cell is not what the schema says.
-    """
-    if pa.types.is_dictionary(cells.type):
-        cells = pc.cast(cells, cells.type.value_type)
-    text = pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
-    if text:
-        cells = pc.cast(cells, pa.string())
-        marked = pc.is_in(cells, pa.array([*column.missing, ""] if column.missing else [], pa.string()))
-        cells = pc.if_else(marked, pa.scalar(None, pa.string()), cells)
-    if column.kind == "numeric":
-        return _numbers(column, cells, text)
-    if column.kind == "datetime":
-        return _dates(column, cells, text)
-    return cells if text else pc.cast(cells, pa.string())
-
-
-def _numbers(column: Column, cells: pa.Array, text: bool) -> Floats:
-    if not text:
-        return np.array(pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=float)
-    assert column.number is not None, "inference gives every numeric column a format"
-    return _parsed(column, cells, column.number.parse, "number")
-
-
-def _dates(column: Column, cells: pa.Array, text: bool) -> Floats:
-    assert column.date is not None, "inference gives every date column a format"
-    if text:
-        return _parsed(column, cells, column.date.parse, f"date like {column.date.pattern}")
-    stamps = pc.cast(cells, pa.timestamp("us", getattr(cells.type, "tz", None))).to_numpy(
-        zero_copy_only=False
-    )
-    stamps = stamps.astype("M8[us]")
-    return np.where(
-        np.isnat(stamps), np.nan, stamps.astype(f"M8[{column.date.unit}]").astype(np.int64).astype(float)
-    )
-
-
-def _parsed(column: Column, cells: pa.Array, parse: Any, what: str) -> Floats:
-    """Parse each distinct text once."""
-    encoded = pc.dictionary_encode(cells)
-    distinct = parse(encoded.dictionary.cast(pa.string()))
-    if (bad := np.flatnonzero(np.isnan(distinct))).size:
-        raise SynthgenError(
-            f"column {column.name!r} holds {encoded.dictionary[int(bad[0])].as_py()!r}, which is no {what}; correct the "
-            'table, or edit the column in a schema (its kind, or what counts as "missing")'
-        )
-    index = np.array(encoded.indices.fill_null(-1))
-    return np.where(index < 0, np.nan, np.append(distinct, np.nan)[index])
-
-
-def typed_column(column: Column, made: Floats | pa.Array) -> pa.Array:
-    """Decoded values in the type of their source; texts of a CSV become numbers, dates and strings."""
-    if isinstance(made, np.ndarray):
-        gap = np.isnan(made)
-        if column.kind == "datetime":
-            unit = column.date.unit if column.date else "us"
-            ticks = np.where(gap, 0, made).round().astype(np.int64).astype(f"M8[{unit}]").astype("M8[us]")
-            made = pa.array(ticks, mask=gap)
-        else:
-            whole = column.number is not None and column.number.decimals == (0, 0)
-            safe = whole and np.abs(made[~gap]).max(initial=0) < 2**53
-            made = pa.array(np.where(gap, 0, made).astype(np.int64) if safe else made, mask=gap)
-    if column.dtype is None:
-        return made
-    try:
-        return pc.cast(made, parse_type(column.dtype), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return made  # an id or a pooled label that the type cannot hold stays as it is
-
-
-def parse_type(name: str) -> pa.DataType:
-    """An Arrow type from its name, such as `int64`, `timestamp[us, tz=UTC]`, `decimal128(10, 2)`."""
-    if name.startswith("dictionary"):
-        return pa.dictionary(pa.int32(), parse_type(name.split("values=")[1].split(",")[0]))
-    head, _, rest = name.partition("[" if "[" in name else "(")
-    arguments = [a.strip() for a in rest.rstrip("])").split(",")] if rest else []
-    if head == "timestamp":
-        return pa.timestamp(arguments[0], arguments[1].removeprefix("tz=") if len(arguments) > 1 else None)
-    if head.startswith("decimal"):
-        return pa.decimal128(int(arguments[0]), int(arguments[1]))
-    return {"double": pa.float64(), "float": pa.float32(), "halffloat": pa.float16()}.get(
-        name
-    ) or pa.type_for_alias(name)
-
-
 def _overlay(values: dict[str, Floats | pa.Array], name: str, fixed: Floats | pa.Array) -> NDArray[np.bool_]:
     """Put the given cells of a column over the drawn ones; which they are, (n,)."""
     drawn = values[name]
@@ -448,9 +271,3 @@ def unknown_value(codec: Modelled, name: str, text: str) -> SynthgenError:
     """The error for a value that a column never held."""
     hint = near(text, codec.labels) if isinstance(codec, Categorical) else "it is no number of this column"
     return SynthgenError(f"column {name!r} has no value {text!r}; {hint}")
-
-
-def chunks(n: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Number, first row and length of the pieces that n rows are made in."""
-    for k, start in enumerate(range(0, n, size)):
-        yield k, start, min(size, n - start)

@@ -90,12 +90,8 @@ def _find_dialect(text: str, encoding: str) -> Dialect:
         regular = sum(s == sizes[0] for s in sizes) / len(sizes) if sizes else 0
         if sizes and sizes[0] > 1 and regular > 0.9 and sizes[0] > fields:
             best, fields = delimiter, sizes[0]
-    rows = [
-        row for _, row in zip(range(200), _reader(head, Dialect(delimiter=best, quote=quote)), strict=False)
-    ]
-    space = (
-        fields > 1 and all(cell.startswith(" ") for row in rows[1:-1] for cell in row[1:]) and len(rows) > 2
-    )
+    rows = [row for _, row in zip(range(200), _reader(head, Dialect(delimiter=best, quote=quote)), strict=False)]
+    space = fields > 1 and all(cell.startswith(" ") for row in rows[1:-1] for cell in row[1:]) and len(rows) > 2
     newline: Literal["\n", "\r\n"] = "\r\n" if "\r\n" in head else "\n"
     return Dialect(delimiter=best, quote=quote, encoding=encoding, space=space, newline=newline)
 
@@ -184,8 +180,7 @@ class CsvWriter:
         for part in ends.chunks if isinstance(ends, pa.ChunkedArray) else [ends]:
             offsets, data = part.buffers()[1:]
             start, stop = (
-                int.from_bytes(offsets[i * 4 : i * 4 + 4], "little")
-                for i in (part.offset, part.offset + len(part))
+                int.from_bytes(offsets[i * 4 : i * 4 + 4], "little") for i in (part.offset, part.offset + len(part))
             )
             text = bytes(data[start:stop]) if data is not None else b""
             plain = encoding in ("utf-8", "ascii")

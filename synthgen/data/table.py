@@ -10,16 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from synthgen.data.cells import render
 from synthgen.data.csv import CsvWriter, read_csv
 from synthgen.errors import SynthgenError
 from synthgen.files import replacing
-from synthgen.schema import Column, Dialect, Schema, infer_schema
+from synthgen.schema import Dialect, Schema, infer_schema
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
@@ -89,9 +88,7 @@ def as_table(data: Any) -> Table:
         try:
             arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise SynthgenError(
-                f"a column of the frame holds values of different types: {error.args[0]}"
-            ) from error
+            raise SynthgenError(f"a column of the frame holds values of different types: {error.args[0]}") from error
         return _checked(arrow, frame={str(n): str(t) for n, t in frame.dtypes.items()})
     if hasattr(data, "__arrow_c_stream__"):
         return _checked(pa.table(data))
@@ -103,9 +100,7 @@ def read_table(path: Path, dialect: Dialect | None = None) -> Table:
     if not path.exists():
         raise SynthgenError(f"there is no file {path}")
     if path.is_dir():
-        raise SynthgenError(
-            f"{path} is a folder, a table was expected: a file that ends in {', '.join(ENDINGS)}"
-        )
+        raise SynthgenError(f"{path} is a folder, a table was expected: a file that ends in {', '.join(ENDINGS)}")
     try:
         with path.open("rb") as file:
             head = file.read(4)
@@ -187,21 +182,3 @@ def check_parent(path: Path) -> None:
     """Raise SynthgenError where an output's folder does not exist."""
     if not path.absolute().parent.is_dir():
         raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")
-
-
-def render(column: Column, cells: pa.Array) -> pa.Array:
-    """The texts that stand for typed cells in a CSV; texts are left as they are."""
-    missing = column.missing[0] if column.missing else ""
-    if pa.types.is_dictionary(cells.type):
-        cells = pc.cast(cells, cells.type.value_type)
-    if not pa.types.is_string(cells.type):
-        if column.kind == "datetime" and column.date is not None and pa.types.is_temporal(cells.type):
-            stamps = cells.to_numpy(zero_copy_only=False).astype("M8[us]")
-            ticks = stamps.astype(f"M8[{column.date.unit}]").astype(np.int64).astype(float)
-            cells = column.date.render(np.where(np.isnat(stamps), np.nan, ticks))
-        elif column.number is not None and not pa.types.is_boolean(cells.type):
-            numbers = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-            cells = column.number.render(np.array(numbers, dtype=float))
-        else:
-            cells = pc.cast(cells, pa.string())
-    return pc.fill_null(cells, missing)

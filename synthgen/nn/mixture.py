@@ -85,7 +85,7 @@ class Mixture(nn.Module):
         return torch.cat(parts)
 
     def sample(self, n: int) -> Tensor:
-        """n records, (n, columns)."""
+        """N records, (n, columns)."""
         component = torch.multinomial(self.log_weight.exp(), n, replacement=True)
         return self._draw_from(component, torch.zeros(n, len(self.sizes)), None)
 

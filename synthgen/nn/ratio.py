@@ -44,9 +44,7 @@ class DensityRatio(nn.Module):
     def validate(self) -> None:
         """Raise ValueError where stored questions ask for what is not there."""
         columns = self.questions[..., 0]
-        if len(self.questions) != len(self.values) or bool(
-            ((columns < 0) | (columns >= len(self.sizes))).any()
-        ):
+        if len(self.questions) != len(self.values) or bool(((columns < 0) | (columns >= len(self.sizes))).any()):
             raise ValueError("the questions of the density ratio name columns that are not there")
 
     def forward(self, codes: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -83,9 +81,7 @@ class DensityRatio(nn.Module):
             rate: share of each tree's step that is taken.
             damping: weight of the prior that a leaf's value is 0.
         """
-        self.bins = torch.from_numpy(
-            np.concatenate([self._cut(real[:, j], j) for j in range(len(self.sizes))])
-        )
+        self.bins = torch.from_numpy(np.concatenate([self._cut(real[:, j], j) for j in range(len(self.sizes))]))
         binned = self._bin(np.concatenate([real, drawn]))
         label = np.repeat([1.0, 0.0], [len(real), len(drawn)])
         weight = np.where(label == 1, len(drawn) / len(real), 1.0)

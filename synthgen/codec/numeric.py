@@ -1,4 +1,4 @@
-"""One codec per kind of column: values to codes or normal scores and back; its state is its JSON.
+"""Codec of numbers and dates: values to cells or normal scores, and back. Its fields are its JSON state.
 
 A numeric column's cells tile (0, 1) by their mass: missing, repeated values ("atoms"), and the intervals
 between. A code is a cell's index; the real view is the normal score of a point in the cell. Most of a
@@ -12,35 +12,31 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import ndtr, ndtri
 
+from synthgen.codec.rare import RARE, UNKNOWN
 from synthgen.errors import SynthgenError
 from synthgen.schema import Column
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+CELLS = 1000  # cells of a column in the real view
 LONGEST = 7.0  # a tail is cut where it has lasted this many times its mean
 CUT = 1 - np.exp(-LONGEST)
-RARE = 5  # records that a value must be held by to be kept as it is
-CELLS = 1000  # cells of a numeric column in the real view
-UNKNOWN = -1  # the code of a value that has none: never seen, or missing where nothing ever was
 
 
-class _Codec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Numeric(_Codec):
+class Numeric(BaseModel):
     """Codec of numbers and dates, both as floats; NaN is missing.
 
     Cell i holds the values nearest to `low[i] .. high[i]`, the extremes of a group of training values
     (equal for an atom). The outermost intervals end at a mean of several values, or in an exponential
     tail of mean `below` or `above`. Values lie on a grid of `step` where it is not 0.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["numeric"] = "numeric"
     low: list[float]
@@ -168,7 +164,7 @@ class _Group(NamedTuple):
 
     start: int
     stop: int
-    count: int
+    records: int
 
 
 def fit_numeric(values: Floats, column: Column, cells: int = CELLS, keep_rare: bool = False) -> Numeric:
@@ -198,7 +194,7 @@ def fit_numeric(values: Floats, column: Column, cells: int = CELLS, keep_rare: b
     codec = Numeric(
         low=low.tolist(),
         high=high.tolist(),
-        mass=[g.count / len(values) for g in groups],
+        mass=[g.records / len(values) for g in groups],
         missing=missing / len(values),
         step=step,
         minimum=minimum,
@@ -231,9 +227,7 @@ def _parse_bound(declared: float | str | None, column: Column) -> float | None:
     parser = column.date or column.number
     bound = parser.parse(pa.array([declared])) if parser else np.array([np.nan])
     if not np.isfinite(bound[0]):
-        raise SynthgenError(
-            f"column {column.name!r}: its declared bound {declared!r} is not written like its cells"
-        )
+        raise SynthgenError(f"column {column.name!r}: its declared bound {declared!r} is not written like its cells")
     return float(bound[0])
 
 
@@ -251,9 +245,7 @@ def _grid(given: Floats, column: Column) -> float:
     if column.number is not None and column.number.decimals is not None:
         decimals = column.number.decimals[1]
     else:
-        decimals = next(
-            (d for d in range(11) if np.allclose(given, np.round(given, d), rtol=1e-14, atol=1e-12)), 11
-        )
+        decimals = next((d for d in range(11) if np.allclose(given, np.round(given, d), rtol=1e-14, atol=1e-12)), 11)
     if decimals > 10 or not len(nonzero):
         return 0.0 if decimals > 10 else 1.0
     fine = 10.0**-decimals
@@ -295,12 +287,12 @@ def _groups(distinct: Floats, counts: Ints, size: int, rare: int) -> list[_Group
             atoms.append(atom)
             pending = 0
         elif groups and not atoms[-1]:
-            groups[-1] = _Group(groups[-1].start, position, groups[-1].count + count)
+            groups[-1] = _Group(groups[-1].start, position, groups[-1].records + count)
         else:
             before = distinct[start] - distinct[groups[-1].stop - 1] if groups else np.inf
             after = distinct[position] - distinct[position - 1] if position < n else np.inf
             if before <= after and groups:
-                groups[-1] = groups[-1]._replace(count=groups[-1].count + count)
+                groups[-1] = groups[-1]._replace(records=groups[-1].records + count)
             else:
                 pending += count
     if not groups:
@@ -329,100 +321,3 @@ def _with_tails(codec: Numeric, ordered: Floats) -> Numeric:
         end = round(end / codec.step) * codec.step if codec.step else end
         (low if side == 0 else high)[side] = min(max(end, low[side]), high[side])
     return codec.model_copy(update={**tails, "low": low, "high": high})
-
-
-class Categorical(_Codec):
-    """Codec of labels, most frequent first; code 0 is missing where there are missing cells.
-
-    Labels of fewer than 5 records are pooled under `pool` if they hold 5 together, else they count as the
-    most frequent one.
-    """
-
-    kind: Literal["categorical"] = "categorical"
-    labels: list[str] = Field(min_length=1)
-    mass: list[float]
-    missing: float = 0.0
-    pool: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Categorical:
-        if len(self.labels) != len(self.mass) or len(set(self.labels)) < len(self.labels):
-            raise ValueError("the labels of a categorical column contradict each other")
-        return self
-
-    @property
-    def size(self) -> int:
-        """Number of codes."""
-        return len(self.labels) + self.nullable
-
-    @property
-    def nullable(self) -> bool:
-        """Whether code 0 means missing."""
-        return self.missing > 0
-
-    @cached_property
-    def masses(self) -> Floats:
-        """Mass of each code."""
-        return np.array([self.missing, *self.mass] if self.nullable else self.mass)
-
-    def encode(self, cells: pa.Array) -> Ints:
-        """Labels (n,), null where missing, to codes (n,); a label never seen is UNKNOWN or the pool's."""
-        found = pc.index_in(cells, pa.array(self.labels, pa.string()))
-        unseen = UNKNOWN if self.pool is None else self.labels.index(self.pool) + self.nullable
-        codes = pc.fill_null(pc.add(pc.cast(found, pa.int64()), int(self.nullable)), unseen)
-        return np.where(np.asarray(pc.is_null(cells)), 0 if self.nullable else UNKNOWN, np.asarray(codes))
-
-    def decode(self, codes: Ints) -> pa.Array:
-        """Codes (n,) to labels, null where missing."""
-        index = pa.array(codes - self.nullable, mask=codes < self.nullable)
-        return pc.take(pa.array(self.labels, pa.string()), index)
-
-
-def fit_categorical(
-    cells: pa.Array, column: Column, cap: int = CELLS, keep_rare: bool = False
-) -> tuple[Categorical, list[str]]:
-    """Choose the labels of a column, and say what was pooled.
-
-    Args:
-        cells: labels, null where missing.
-        column: its schema; declared categories are all kept, and no others accepted.
-        cap: at most so many codes.
-        keep_rare: keep labels that fewer than 5 records hold, up to the cap.
-
-    Raises:
-        SynthgenError: a label is not among the declared ones.
-    """
-    tally = pc.value_counts(cells.drop_null())
-    counts = dict(zip(tally.field(0).to_pylist(), tally.field(1).to_pylist(), strict=True))
-    missing = cells.null_count / len(cells)
-    if column.categories is not None:
-        for label in counts:
-            if label not in column.categories:
-                raise SynthgenError(
-                    f"column {column.name!r} holds {label!r}, which its declared categories do not list; "
-                    "add it to the schema or correct the table"
-                )
-        labels = list(column.categories)
-        mass = [counts.get(label, 0) / len(cells) for label in labels]
-        return Categorical(labels=labels, mass=mass, missing=missing), []
-    ordered = sorted(counts, key=lambda label: (-counts[label], label))
-    kept = [label for label in ordered if keep_rare or counts[label] >= RARE][: cap - 1 - (missing > 0)]
-    if not kept:
-        kept = ordered[:1]
-    pooled = sum(counts.values()) - sum(counts[label] for label in kept)
-    notes, pool = [], None
-    masses = [counts[label] / len(cells) for label in kept]
-    if pooled >= RARE and column.dtype in (None, "string", "large_string"):
-        pool = "_RARE_" if "_RARE_" not in counts else "_RARE_LABEL_"
-        kept, masses = [*kept, pool], [*masses, pooled / len(cells)]
-    elif pooled:
-        masses[0] += pooled / len(cells)
-    if pooled:
-        name = f"generated as {pool!r}" if pool else f"counted as {kept[0]!r}"
-        reason = f"held by fewer than {RARE} records" if not keep_rare else f"beyond the {cap} most frequent"
-        notes.append(
-            f"column {column.name!r}: {len(counts) - len(kept) + (pool is not None)} labels {reason} "
-            f"({100 * pooled / len(cells):.2g} % of rows) are {name}"
-            + ("" if keep_rare else "; --keep-rare keeps them")
-        )
-    return Categorical(labels=kept, mass=masses, missing=missing, pool=pool), notes

@@ -1,0 +1,34 @@
+"""Where tensors live, and random numbers that leave the caller's alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from synthgen.errors import SynthgenError, near
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device to compute on; "auto" takes CUDA or MPS where there is one.
+
+    Raises:
+        SynthgenError: the device is unknown or absent.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
+    kind = name.split(":")[0]
+    if kind not in present:
+        raise SynthgenError(f"no device is called {name!r}; {near(kind, present)}")
+    if not present[kind]:
+        raise SynthgenError(f"this machine has no {kind} device; use --device cpu")
+    return torch.device(name)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's random numbers from `seed` inside the block, and as they were after it."""
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

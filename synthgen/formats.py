@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Floats = NDArray[np.float64]
 
 # accepted as "no value" in a column whose other cells are all numbers, or all dates
-MISSING = frozenset(["", "NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NAN", "NULL", "null", "Null", "None", "none", "?", "-", "--", ".", "missing", "Missing"])
+MISSING = frozenset(
+    "|NA|N/A|n/a|na|#N/A|NaN|nan|NAN|NULL|null|Null|None|none|?|-|--|.|missing|Missing".split("|")  # noqa: SIM905
+)
 # a number overflowed, or was divided by zero: the column is numeric, its cell is an error until declared missing
 NOT_FINITE = frozenset(s + w for s in ("", "-", "+") for w in ("inf", "Inf", "INF", "infinity", "Infinity"))
 

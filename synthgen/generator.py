@@ -89,7 +89,7 @@ class Generator(nn.Module):
                 )
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise SynthgenError(f"stored weight {name!r} holds numbers that are not finite")
-            if grows:
+            if tensor.shape != expected.shape:  # a buffer that grows
                 module, _, attribute = name.rpartition(".")
                 setattr(self.get_submodule(module), attribute, torch.empty_like(tensor))
         self.load_state_dict(weights)

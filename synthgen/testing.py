@@ -1,10 +1,10 @@
 """The conformance kit: what every generator must do, as checks that its author can run.
 
-    from synthgen.testing import checks
+from synthgen.testing import checks
 
-    @pytest.mark.parametrize("check", checks(MyGenerator), ids=str)
-    def test_conformance(check):
-        check()
+@pytest.mark.parametrize("check", checks(MyGenerator), ids=str)
+def test_conformance(check):
+check()
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Kit:
         return self._fitted[given]
 
     def draw(self, model: Generator, n: int, c: Tensor | None = None, seed: int = 3) -> Tensor:
-        """n records of a generator."""
+        """N records of a generator."""
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
             return model.sample(n, torch.zeros(n, 0) if c is None else c)
@@ -140,7 +140,7 @@ class Kit:
 def _config_is_documented(kit: Kit) -> None:
     """Each setting has a default and a sentence; the class says what it is."""
     assert kit.cls.__doc__, "the class needs a docstring: `synthgen info` shows it"
-    assert inspect.getmodule(kit.cls).__doc__, "the module needs a docstring: `synthgen list` shows it"  # type: ignore[union-attr]
+    assert inspect.getmodule(kit.cls).__doc__, "the module needs a docstring: `synthgen list` shows it"
     for name, field in kit.cls.Config.model_fields.items():
         assert field.description, f"setting {name!r} needs a description"
         assert not field.is_required(), f"setting {name!r} needs a default"
@@ -248,7 +248,7 @@ def _every_parameter_learns(kit: Kit) -> None:
     x, c = kit.records(64, given=True).tensor()
     for objective in model.objectives():
         for _ in range(4):  # some parts may be left out at random
-            objective.loss(x if objective.sees_data else len(x), c).sum().backward()
+            objective.loss(x if objective.sees_data else len(x), c).sum().backward()  # type: ignore[no-untyped-call]
     idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None and p.numel()]
     assert not idle, f"no loss depends on parameter {idle[0]!r}"
 

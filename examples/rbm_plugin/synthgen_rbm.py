@@ -8,9 +8,10 @@ the visible units, and held.
 
 import torch
 from pydantic import Field
-from synthgen import Generator, Recipe, Space
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+
+from synthgen import Generator, Recipe, Space
 
 
 class RBM(Generator):

@@ -1,0 +1,83 @@
+"""The command `synthgen`: parses, calls the library, prints. Torch is imported by commands that need it only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from synthgen import __version__
+from synthgen.cli.console import printable
+from synthgen.cli.fit import fit
+from synthgen.cli.generate import generate
+from synthgen.cli.inspect import info, list_, schema
+from synthgen.cli.use import anomalies, impute
+from synthgen.errors import Interrupted, ResourceError, SynthgenError, near
+
+
+class Group(click.Group):
+    """Offers the near name when a command is unknown."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click does, with a better error."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"no command {args[0]!r}; {near(args[0], self.commands)}", ctx) from error
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="synthgen")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def app(debug: bool) -> None:
+    """Fit a generative model on your own table, generate new records like it."""
+
+
+for command in (list_, info, schema, fit, generate, impute, anomalies):
+    app.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; every error is one line on stderr and an exit code."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        app.main(
+            args=list(arguments) if arguments is not None else None,
+            prog_name="synthgen",
+            standalone_mode=False,
+        )
+    except Exception as error:
+        if debug:
+            raise
+        _fail(error)
+    except KeyboardInterrupt:
+        _exit("interrupted; nothing was written", Interrupted.exit_code)
+
+
+def _fail(error: Exception) -> None:
+    """End with one line and the code that says whose fault it is."""
+    if isinstance(error, click.exceptions.Abort):
+        _exit("interrupted; nothing was written", Interrupted.exit_code)
+    if isinstance(error, click.ClickException):
+        _exit(error.format_message(), 2)
+    if isinstance(error, SynthgenError):
+        _exit(str(error), error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ResourceError.exit_code)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        _exit(
+            "out of memory; fit on fewer rows with --sample, or drop columns with --drop",
+            ResourceError.exit_code,
+        )
+    if isinstance(error, OSError):
+        _exit(f"{error.filename or 'a file'}: {error.strerror or error}", ResourceError.exit_code)
+    _exit(f"unexpected {type(error).__name__}: {error}; please report it, with the output of --debug", 1)
+
+
+def _exit(text: str, code: int) -> None:
+    print(f"synthgen: {printable(' '.join(text.split()))}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,63 @@
+"""`synthgen generate`: draw new records, a chunk at a time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from synthgen.cli.console import Console, duration
+from synthgen.cli.options import assignments, output_options
+from synthgen.errors import SynthgenError
+
+
+@click.command()
+@click.argument("model", type=click.Path())
+@click.option("-n", "n", type=click.IntRange(1), help="Number of records; as many as --given-file has by default.")
+@click.option("-o", "out", type=click.Path(), required=True, help="A .csv, .csv.gz or .parquet file.")
+@click.option("--given", multiple=True, metavar="COL=VALUE", help="Hold a column at a value in every record.")
+@click.option("--given-file", type=click.Path(), help="A table of values to hold; its rows are taken in turn.")
+@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same records.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@output_options
+def generate(
+    model: str,
+    n: int | None,
+    out: str,
+    given: tuple[str, ...],
+    given_file: str | None,
+    seed: int,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Draw new records from MODEL."""
+    start = time.monotonic()
+    console = Console(quiet, as_json)
+    if given and given_file:
+        raise SynthgenError("give --given or --given-file, not both")
+    if n is None and given_file is None:
+        raise SynthgenError("say how many records with -n")
+    from synthgen import Synthesizer
+    from synthgen.data import TableWriter, read
+    from synthgen.data.table import check_output
+
+    check_output(Path(out))
+    synthesizer = Synthesizer.load(model, device)
+    held: Any = assignments(given, synthesizer.codec.table_schema.names)
+    if given_file is not None:
+        held = read(given_file)
+        n = n or len(held)
+        if n % len(held):
+            raise SynthgenError(f"{n} records are no multiple of the {len(held)} rows of {given_file}")
+    assert n is not None
+    report, done = console.progress("generating"), 0
+    with TableWriter(out, synthesizer.codec.table_schema) as writer:
+        for part in synthesizer.stream(n, seed=seed, given=held):
+            writer.write(part)
+            done += len(part)
+            report(done / n)
+    seconds = time.monotonic() - start
+    console.result(f"{out}: {n} records in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2))

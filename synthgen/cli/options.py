@@ -1,0 +1,110 @@
+"""What several commands take: times, tables, settings, conditions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synthgen.errors import SynthgenError, near
+
+if TYPE_CHECKING:
+    from synthgen.data import Table
+    from synthgen.schema import Dialect, Schema
+
+Command = Callable[..., Any]
+
+
+class Seconds(click.ParamType[float]):
+    """A time such as 90, 90s, 10m or 1.5h, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Text to seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", str(value).strip())
+        if not match or float(match[1]) <= 0:
+            self.fail(f"{value!r} is no time; write 90s, 10m or 1h", param, ctx)
+        return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
+
+
+def output_options(command: Command) -> Command:
+    """--quiet and --json."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+    return click.option("--quiet", "-q", is_flag=True, help="Print the result and errors only.")(command)
+
+
+def reading_options(command: Command) -> Command:
+    """How a CSV is written, where that is not found out."""
+    command = click.option("--encoding", help="Encoding of a CSV, such as latin-1. Found out by default.")(command)
+    return click.option("--delimiter", help="Delimiter of a CSV. Found out by default.")(command)
+
+
+def read_data(
+    path: str,
+    schema_path: str | None,
+    delimiter: str | None,
+    encoding: str | None,
+    known: Schema | None = None,
+) -> Table:
+    """A table, under the schema of a file or of a model."""
+    from synthgen.data import read
+    from synthgen.schema import Dialect, Schema
+
+    declared = known
+    if schema_path is not None:
+        try:
+            declared = Schema.from_json(Path(schema_path).read_text("utf-8"), schema_path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SynthgenError(f"cannot read the schema {schema_path}: {error}") from error
+    dialect: Dialect | None = declared.csv if declared is not None and known is None else None
+    if delimiter or encoding:
+        base = dialect or Dialect()
+        delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter or "", delimiter)
+        if delimiter and len(delimiter) != 1:
+            raise SynthgenError(f"the delimiter is one character, not {delimiter!r}")
+        dialect = Dialect(
+            delimiter=delimiter or base.delimiter,
+            quote=base.quote,
+            encoding=encoding or base.encoding,
+            space=base.space,
+        )
+    table = read(path, dialect)
+    if known is not None:
+        present = [c for c in known.columns if c.name in table.data.column_names]
+        declared = known.model_copy(update={"columns": tuple(present), "rules": ()})
+    return table.declare(declared)
+
+
+def assignments(pairs: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """COL=VALUE options as a dict; a column's name may hold an equals sign."""
+    found = {}
+    for pair in pairs:
+        cuts = [i for i, c in enumerate(pair) if c == "="]
+        if not cuts:
+            raise SynthgenError(f"--given {pair} is no condition; write --given COLUMN=VALUE")
+        cut = next((i for i in cuts if pair[:i] in names), cuts[0])
+        if pair[:cut] not in names:
+            raise SynthgenError(f"there is no column {pair[:cut]!r}; {near(pair[:cut], names)}")
+        found[pair[:cut]] = pair[cut + 1 :]
+    return found
+
+
+def check_folder(path: Path) -> None:
+    """Complain where an output's folder does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE options as a dict."""
+    found = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise SynthgenError(f"-s {pair} is no setting; write -s KEY=VALUE")
+        found[key] = value
+    return found

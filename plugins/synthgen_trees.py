@@ -25,7 +25,7 @@ from synthgen.nn.ratio import DensityRatio
 
 Codes = NDArray[np.int16]
 SIZES = (10, 20, 40, 80, 160, 320)  # smallest leaves that are tried
-HELD_OUT = 100_000  # records at most that the choice is made on
+HELD_OUT = 20_000  # records at most that the choice is made on
 BOOLEAN = 2
 
 

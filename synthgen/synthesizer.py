@@ -16,7 +16,7 @@ from synthgen import __version__, artifact, inference, registry
 from synthgen.codec import TableCodec, fit_codec
 from synthgen.codec.rare import UNKNOWN
 from synthgen.codec.table import unknown_value
-from synthgen.data import Table, as_table
+from synthgen.data import Table, TableWriter, as_table
 from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
 from synthgen.errors import BudgetError, SynthgenError, near
@@ -200,9 +200,7 @@ class Synthesizer:
         Raises:
             SynthgenError: a given column or value is unknown, or this generator cannot hold it.
         """
-        parts = list(self.stream(n, seed=seed, given=given))
-        whole = Table(pa.concat_tables([p.data for p in parts]), parts[0].dialect, parts[0].frame, parts[0].declared)
-        return whole.data if self._frame == "arrow" else whole.to_pandas()
+        return self._joined(list(self.stream(n, seed=seed, given=given)))
 
     def stream(self, n: int, *, seed: int = 0, given: Given | Any = None) -> Iterator[Table]:
         """Draw n new records as tables of at most 65 536, one at a time in memory."""
@@ -212,6 +210,36 @@ class Synthesizer:
         for k, start, size in chunks(n, CHUNK):
             part = rows.take(np.arange(start, start + size) % len(rows)) if rows is not None else None
             yield self._chunk(seed, k, start, size, part)
+
+    def write(
+        self,
+        path: str | Path,
+        n: int,
+        *,
+        seed: int = 0,
+        given: Given | Any = None,
+        report: Callable[[float], None] = lambda done: None,
+    ) -> None:
+        """Draw n new records into a `.csv`, `.csv.gz` or `.parquet` file, in memory that does not grow with n.
+
+        The file looks like the one that was fitted on, and appears whole or not at all.
+
+        Args:
+            path: of the file.
+            n: number of records.
+            seed: the same seed gives the same file.
+            given: as in `generate`.
+            report: called with the share done.
+
+        Raises:
+            SynthgenError: the ending is unknown, or what is given cannot be held.
+            ResourceError: the disk is full or the place not writable.
+        """
+        done = 0
+        with TableWriter(path, self.codec.table_schema) as writer:
+            for part in self.stream(n, seed=seed, given=given):
+                writer.write(part)
+                report((done := done + len(part)) / n)
 
     def _chunk(self, seed: int, k: int, start: int, size: int, given: Table | None) -> Table:
         """Chunk k of a generation, from row `start` on."""

@@ -41,7 +41,7 @@ def generate(
     if n is None and given_file is None:
         raise SynthgenError("say how many records with -n")
     from synthgen import Synthesizer
-    from synthgen.data import TableWriter, read
+    from synthgen.data import read
     from synthgen.data.table import check_output
 
     check_output(Path(out))
@@ -53,11 +53,6 @@ def generate(
         if n % len(held):
             raise SynthgenError(f"{n} records are no multiple of the {len(held)} rows of {given_file}")
     assert n is not None
-    report, done = console.progress("generating"), 0
-    with TableWriter(out, synthesizer.codec.table_schema) as writer:
-        for part in synthesizer.stream(n, seed=seed, given=held):
-            writer.write(part)
-            done += len(part)
-            report(done / n)
+    synthesizer.write(out, n, seed=seed, given=held, report=console.progress("generating"))
     seconds = time.monotonic() - start
     console.result(f"{out}: {n} records in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2))

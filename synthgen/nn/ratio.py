@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 BINS = 128  # per column: what a question can tell apart
 DEPTH = 6
-ROWS = 20_000  # that each tree is grown on
+ROWS = 12_000  # that each tree is grown on
 
 Bins = NDArray[np.uint8]
 

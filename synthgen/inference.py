@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +36,16 @@ def chunks(n: int, size: int = CHUNK) -> Iterator[tuple[int, int, int]]:
         yield k, start, min(size, n - start)
 
 
+def gaps(codec: TableCodec, table: Table) -> NDArray[np.bool_]:
+    """Which cells of the modelled columns are empty, (n, columns); all of a column that is absent."""
+    empty = np.ones((len(table), len(codec.modelled)), dtype=bool)
+    for j, name in enumerate(codec.modelled):
+        if name in table.data.column_names:
+            values = codec.values(name, table)
+            empty[:, j] = np.isnan(values) if isinstance(values, np.ndarray) else np.asarray(pc.is_null(values))
+    return empty
+
+
 def impute(
     codec: TableCodec, model: Completes, device: torch.device, table: Table, seed: int, draws: int
 ) -> Iterator[Table]:
@@ -46,13 +55,12 @@ def impute(
     for k, start, size in chunks(len(table), max(1, CHUNK // draws)):
         part = table.take(np.arange(start, start + size))
         random = Chunk(seed, k)
-        x, known = codec.encode(part, random.rng)
-        for j, name in enumerate(codec.modelled):
-            if name in part.data.column_names:  # a missing cell is to be filled, even if missing is a code
-                known[:, j] &= torch.from_numpy(~_empty(codec.values(name, part)))
-        if bool(known.all()):
+        empty = gaps(codec, part)
+        if not empty.any():
             yield part
             continue
+        x, known = codec.encode(part, random.rng)
+        known &= torch.from_numpy(~empty)  # a missing cell is to be filled, even if missing is a code
         context = codec.draw_context(codec.encode_context(part), random.rng)
         c = codec.embed_context(context).repeat(draws, 1).to(device)
         with seeded(random.torch_seed, device), torch.no_grad():
@@ -60,17 +68,13 @@ def impute(
             drawn = model.complete(records, held, c).cpu().reshape(draws, *x.shape).numpy()
         data = part.data
         for j, name in enumerate(codec.modelled):
-            if (gaps := ~known[:, j].numpy()).any():
+            if empty[:, j].any():
                 typed = typed_column(codec.table_schema[name], codec.consensus(name, drawn[:, :, j], random.rng))
-                data = _put(data, name, gaps, typed, render(codec.table_schema[name], typed))
+                data = _put(data, name, empty[:, j], typed, render(codec.table_schema[name], typed))
         yield Table(data, table.dialect, table.frame, table.declared)
 
 
-def _empty(values: Any) -> NDArray[np.bool_]:
-    return np.isnan(values) if isinstance(values, np.ndarray) else np.asarray(pc.is_null(values))
-
-
-def _put(data: pa.Table, name: str, gaps: NDArray[np.bool_], typed: pa.Array, text: pa.Array) -> pa.Table:
+def _put(data: pa.Table, name: str, empty: NDArray[np.bool_], typed: pa.Array, text: pa.Array) -> pa.Table:
     """The table with some cells of a column replaced; the column is added where it was absent."""
     if name not in data.column_names:
         return data.append_column(name, typed)
@@ -78,7 +82,7 @@ def _put(data: pa.Table, name: str, gaps: NDArray[np.bool_], typed: pa.Array, te
     if pa.types.is_dictionary(cells.type):
         cells = pc.cast(cells, cells.type.value_type)
     new = text if pa.types.is_string(cells.type) else pc.cast(typed, cells.type, safe=False)
-    return data.set_column(data.column_names.index(name), name, pc.if_else(pa.array(gaps), new, cells))
+    return data.set_column(data.column_names.index(name), name, pc.if_else(pa.array(empty), new, cells))
 
 
 def anomalies(

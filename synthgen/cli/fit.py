@@ -56,18 +56,17 @@ def fit(
     _check_model_path(Path(out))
     from synthgen import Synthesizer
 
-    options: dict[str, Any] = {
-        **settings_of(settings),
-        "device": device,
-        "seed": seed,
-        "given": given,
-        "drop": drop,
-    }
+    options: dict[str, Any] = {"device": device, "seed": seed, "given": given, "drop": drop}
     options |= {"keep_rare": keep_rare, "sample": sample, "max_time": max_time}
+    options |= settings_of(settings, reserved=[*options, "schema"])
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
     table = read_data(data, schema_path, delimiter, encoding)
     reason = ""
+    checkpoint = Path(out).with_name(Path(out).name + ".checkpoint")
+    if generator == "auto" and resume and checkpoint.exists():
+        generator, found = _unfinished(checkpoint)
+        options |= found
     with interruptible() as interrupted:
         if generator == "auto":
             from synthgen.compare import best
@@ -85,7 +84,6 @@ def fit(
         if max_time is not None:
             options["max_time"] = max(1.0, max_time - (time.monotonic() - start))
         synthesizer = Synthesizer(generator, **options)
-        checkpoint = Path(out).with_name(Path(out).name + ".checkpoint")
         try:
             synthesizer.fit(
                 table,
@@ -95,9 +93,8 @@ def fit(
                 interrupted=interrupted,
             )
         except Interrupted:
-            raise Interrupted(
-                f"interrupted; what was learned is kept: go on with the same command, -g {generator} --resume"
-            ) from None
+            text = "interrupted; what was learned is kept: go on with the same command and --resume"
+            raise Interrupted(text) from None
     synthesizer.save(out)
     _remove(checkpoint)
     for note in synthesizer.notes:
@@ -115,6 +112,14 @@ def fit(
         seconds=round(seconds, 2),
         notes=synthesizer.notes,
     )
+
+
+def _unfinished(checkpoint: Path) -> tuple[str, dict[str, Any]]:
+    """Generator and settings of an interrupted fit."""
+    from synthgen import artifact
+
+    manifest, _ = artifact.load(checkpoint)
+    return manifest["plugin"]["name"], {**manifest["config"], **manifest["recipe"]}
 
 
 def _check_model_path(path: Path) -> None:

@@ -99,12 +99,14 @@ def check_folder(path: Path) -> None:
         raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")
 
 
-def settings_of(pairs: Sequence[str]) -> dict[str, str]:
-    """KEY=VALUE options as a dict."""
+def settings_of(pairs: Sequence[str], reserved: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE options as a dict; `reserved` keys have an option of their own."""
     found = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign:
             raise SynthgenError(f"-s {pair} is no setting; write -s KEY=VALUE")
+        if key in reserved:
+            raise SynthgenError(f"{key} is no setting of a generator; use --{key.replace('_', '-')}")
         found[key] = value
     return found

@@ -37,20 +37,21 @@ def impute(
     from synthgen import Synthesizer
     from synthgen.data import TableWriter
     from synthgen.data.table import check_output
+    from synthgen.inference import gaps
 
     console = Console(quiet, as_json)
     check_output(Path(out))
     synthesizer = Synthesizer.load(model)
     table = read_data(data, None, delimiter, encoding, synthesizer.codec.table_schema)
     report, done = console.progress("imputing"), 0
-    filled = 0
+    filled = int(gaps(synthesizer.codec, table).sum())
     with TableWriter(out, table.schema) as writer:
         for part in synthesizer.impute_stream(table, seed=seed, draws=1 if draw else 15):
             writer.write(part)
             done += len(part)
             report(done / len(table))
     console.result(
-        f"{out}: {len(table)} records without gaps in modelled columns",
+        f"{out}: {filled} empty cells filled in {len(table)} records",
         out=str(out),
         rows=len(table),
         filled=filled,

@@ -1,0 +1,133 @@
+import errno
+import os
+
+import pytest
+
+from synthgen.errors import ResourceError
+from synthgen.files import replacing
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "out.txt"
+    with replacing(path) as new:
+        new.write_text("whole")
+        assert not path.exists()
+        assert new.parent == path.parent
+    assert path.read_text() == "whole"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with replacing(path) as new:
+        new.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["out.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(error), replacing(path) as new:
+        new.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_an_error_before_anything_is_written_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="early"), replacing(tmp_path / "out.txt"):
+        raise ValueError("early")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with replacing(tmp_path / "model") as new:
+        new.mkdir()
+        (new / "weights").write_bytes(b"123")
+    assert (tmp_path / "model" / "weights").read_bytes() == b"123"
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_folder_takes_the_place_of_one_that_holds_something(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+    with replacing(path) as new:
+        new.mkdir()
+        (new / "new").touch()
+        assert names(path) == ["old"]
+    assert names(path) == ["new"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(ValueError, match="stop"), replacing(path) as new:
+        new.mkdir()
+        (new / "half").touch()
+        raise ValueError("stop")
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_folder_within_the_new_folder_is_kept(tmp_path):
+    with replacing(tmp_path / "model") as new:
+        (new / "inner").mkdir(parents=True)
+        (new / "inner" / "file").write_text("deep")
+    assert (tmp_path / "model" / "inner" / "file").read_text() == "deep"
+
+
+def test_a_path_may_be_text(tmp_path):
+    with replacing(str(tmp_path / "out.txt")) as new:
+        new.write_text("x")
+    assert names(tmp_path) == ["out.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_a_resource_error_that_names_the_file(tmp_path, number):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(ResourceError, match=r"no space left to write .*out\.txt"), replacing(path) as new:
+        new.write_text("half")
+        raise OSError(number, os.strerror(number))
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_a_disk_that_fills_up_on_flushing_is_a_resource_error(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ResourceError, match="no space left"), replacing(tmp_path / "out.txt") as new:
+        new.write_text("all")
+    assert names(tmp_path) == []
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(ResourceError, match=r"cannot write .*out\.txt"), replacing(tmp_path / "out.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_missing_folder_is_a_resource_error(tmp_path):
+    with pytest.raises(ResourceError, match="No such file"), replacing(tmp_path / "none" / "out.txt") as new:
+        new.write_text("x")
+
+
+def test_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    path, flushed = tmp_path / "out.txt", []
+    monkeypatch.setattr(os, "fsync", lambda _: flushed.append(path.exists()))
+    with replacing(path) as new:
+        new.write_text("x")
+    assert flushed == [False]

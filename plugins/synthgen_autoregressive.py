@@ -38,6 +38,8 @@ class Autoregressive(Generator):
     column: Tensor
     between: Tensor
     outside: Tensor
+    last: Tensor
+    beyond: Tensor
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
@@ -54,6 +56,10 @@ class Autoregressive(Generator):
         self.register_buffer("column", torch.tensor([*range(columns), *self.second]), persistent=False)
         self.register_buffer("between", ordered & (torch.tensor(radix) > 1), persistent=False)
         beyond = torch.arange(most) >= torch.tensor(self.digits)[:, None]
+        # the last first digit may have fewer second ones
+        self.register_buffer("last", torch.tensor(first) - 1, persistent=False)
+        left = torch.tensor([sizes[j] - (first[j] - 1) * radix[j] for j in self.second]).reshape(-1, 1)
+        self.register_buffer("beyond", torch.arange(most) >= left, persistent=False)
         self.register_buffer("outside", torch.zeros(beyond.shape).masked_fill(beyond, -torch.inf), persistent=False)
 
         m, h = config.embedding, config.width
@@ -92,6 +98,8 @@ class Autoregressive(Generator):
         for weight, bias in zip(self.hidden, self.bias, strict=True):
             h = h + functional.silu(torch.baddbmm(bias, h, weight))
         logits = torch.baddbmm(self.out_bias, h, self.out) + self.outside[:, None]
+        at_end = (lead == self.last)[:, self.second].T[:, :, None]
+        logits[len(self.order) :].masked_fill_(at_end & self.beyond[:, None], -torch.inf)
         digits = torch.cat([lead, rest[:, self.second]], dim=1).T[:, :, None]
         return logits.log_softmax(-1).gather(2, digits)[..., 0].sum(0)
 
@@ -129,13 +137,15 @@ class Autoregressive(Generator):
             for digit, f in enumerate(factors):
                 h = given[:, f] + self._see(e, held, j, f)
                 if digit == 1:
-                    h = h + self.leading[f - len(self.order), lead[:, j]]
-                drawn = _pick(self._logits(h, f))
+                    s = f - len(self.order)
+                    logits = self._logits(h + self.leading[s, lead[:, j]], f)
+                    at_end = (lead[:, j] == self.last[j])[:, None]
+                    logits.masked_fill_(at_end & self.beyond[s, : self.digits[f]], -torch.inf)
+                else:
+                    logits = self._logits(h, f)
+                drawn = _pick(logits)
                 target = rest if digit else lead
                 target[:, j] = drawn if held is None else torch.where(held[:, j], target[:, j], drawn)
-            # the last first digit may have fewer second ones
-            excess = lead[:, j] * self.radix[j] + rest[:, j] - (self.space.sizes[self.order[j]] - 1)
-            rest[:, j] -= excess.clamp(min=0)
             e[:, j] = self._embed(lead[:, j : j + 1], rest[:, j : j + 1], slice(j, j + 1))[:, 0]
         drawn = torch.empty_like(x)
         drawn[:, self.order] = (lead * self.radix + rest).to(x.dtype)

@@ -59,6 +59,7 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         )
     if manifest.pop("sha256", None) != _digest(manifest):
         raise SynthgenError(f"{damaged} ({MANIFEST} does not match its hash)")
+    del manifest["format"]
     try:
         data = (path / WEIGHTS).read_bytes()
     except OSError as error:

@@ -88,11 +88,11 @@ class NumberFormat(BaseModel):
 
 def _fixed(values: Floats, fewest: int, most: int) -> pa.StringArray:
     """Numbers with `most` digits after the point, of which zeros go as long as `fewest` stay (0, 1 or all)."""
-    rounded = np.round(values, most) + 0.0  # no negative zero
-    if np.abs(rounded).max(initial=0.0) < 10.0 ** (37 - most):
+    if np.abs(values).max(initial=0.0) < 10.0 ** (37 - most):
+        rounded = np.round(values, most) + 0.0  # no negative zero
         texts = pc.cast(pc.cast(pa.array(rounded), pa.decimal128(38, most)), pa.string())
     else:
-        texts = pa.array([f"{v:.{most}f}" for v in rounded], pa.string())
+        texts = pa.array([f"{v:.{most}f}" for v in values], pa.string())
     if most == 0 or fewest == most:
         return texts
     texts = pc.utf8_rtrim(texts, "0")
@@ -115,6 +115,9 @@ def find_number_format(texts: list[str], decimal_comma: bool = False) -> NumberF
     if not len(finite):
         return None
     for candidate in _candidates(str(finite[0]), decimal_comma):
+        affixed = f"^-?{re.escape(candidate.prefix)}.*{re.escape(candidate.suffix)}$"
+        if not pc.all(pc.match_substring_regex(finite, affixed)).as_py():
+            continue
         bare = candidate.bare(finite)
         if pc.all(pc.match_substring_regex(bare, candidate.pattern)).as_py():
             return candidate.model_copy(update={"decimals": _decimals(candidate.plain(bare))})
@@ -181,9 +184,11 @@ class DateFormat(BaseModel):
         """Texts of dates; what is NaN becomes null."""
         distinct, index = np.unique(values[~np.isnan(values)], return_inverse=True)
         stamps = pd.to_datetime(distinct.round().astype(np.int64).astype(f"M8[{self.unit}]").astype("M8[us]"))
-        texts = stamps.strftime(self.pattern) + self.suffix
-        if not self.padded:
-            texts = texts.str.replace(r"(?<![\d:.])0(?=\d)(?!\d*:)", "", regex=True)
+        if self.padded:
+            texts = list(stamps.strftime(self.pattern) + self.suffix)
+        else:  # %-d is not known everywhere
+            forms = stamps.strftime(self.pattern.replace("%d", "{0.day}").replace("%m", "{0.month}")) + self.suffix
+            texts = [form.format(stamp) for form, stamp in zip(forms, stamps, strict=True)]
         result = np.full(len(values), None, dtype=object)
         result[~np.isnan(values)] = np.asarray(texts, dtype=object)[index]
         return pa.array(result, pa.string())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthgen import __version__, artifact, inference, registry
 from synthgen.codec import TableCodec, fit_codec
@@ -23,12 +24,37 @@ from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.generator import ABILITIES, Generator, parse_settings
 from synthgen.inference import CHUNK, Chunk, chunks
 from synthgen.records import Records
-from synthgen.schema import Schema
+from synthgen.schema import Schema, explain
 from synthgen.training import State, Training
 
 LEAST_ROWS = 10
 
 Given = Mapping[str, Any]
+
+
+class _Plugin(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    distribution: str
+    version: str
+
+
+class _Manifest(BaseModel):
+    """What a stored model says of itself, beside its weights."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    synthgen: str
+    plugin: _Plugin
+    config: dict[str, Any]
+    recipe: dict[str, Any]
+    seed: int
+    rows: int
+    frame: Literal["pandas", "arrow"]
+    chunk: int
+    codec: Any
+    checkpoint: str = ""
 
 
 class Synthesizer:
@@ -76,7 +102,7 @@ class Synthesizer:
         self._codec: TableCodec | None = None
         self._model: Generator | None = None
         self._rows = 0
-        self._frame = "pandas"
+        self._frame: Literal["pandas", "arrow"] = "pandas"
 
     @property
     def codec(self) -> TableCodec:
@@ -347,17 +373,17 @@ class Synthesizer:
             )
         point = registry.available()[self.name]
         version = point.dist.version if point.dist else ""
-        return {
-            "synthgen": __version__,
-            "plugin": {"name": self.name, "distribution": registry.distribution(point), "version": version},
-            "config": self.config.model_dump(mode="json"),
-            "recipe": self.recipe.model_dump(mode="json"),
-            "seed": self.seed,
-            "rows": self._rows,
-            "frame": self._frame,
-            "chunk": CHUNK,
-            "codec": self.codec.state(),
-        }
+        return _Manifest(
+            synthgen=__version__,
+            plugin=_Plugin(name=self.name, distribution=registry.distribution(point), version=version),
+            config=self.config.model_dump(mode="json"),
+            recipe=self.recipe.model_dump(mode="json"),
+            seed=self.seed,
+            rows=self._rows,
+            frame=self._frame,
+            chunk=CHUNK,
+            codec=self.codec.state(),
+        ).model_dump()
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Self:
@@ -366,24 +392,24 @@ class Synthesizer:
         Raises:
             SynthgenError: it is damaged, from a newer format, or its generator is not installed.
         """
-        manifest, weights = artifact.load(path)
-        try:
-            plugin, config, recipe = manifest["plugin"], manifest["config"], manifest["recipe"]
-            codec, frame, rows = manifest["codec"], manifest["frame"], manifest["rows"]
-            seed, chunk = manifest["seed"], manifest["chunk"]
-        except (KeyError, TypeError) as error:
-            raise SynthgenError(f"the model {path} is damaged: its manifest lacks {error}") from error
-        if "checkpoint" in manifest:
+        fields, weights = artifact.load(path)
+        if fields.get("checkpoint"):
             raise SynthgenError(f"{path} is unfinished work; finish it with: synthgen fit DATA -o MODEL --resume")
-        if plugin["name"] not in registry.available():
+        try:
+            manifest = _Manifest.model_validate(fields)
+        except ValidationError as error:
+            raise SynthgenError(f"the model {path} is damaged: {explain(error)}") from error
+        plugin = manifest.plugin
+        if plugin.name not in registry.available():
             raise SynthgenError(
-                f"the model {path} needs generator {plugin['name']!r}; install package {plugin['distribution']}"
+                f"the model {path} needs generator {plugin.name!r}; install package {plugin.distribution}"
             )
-        if chunk != CHUNK:
-            raise SynthgenError(f"the model {path} generates in chunks of {chunk}, this synthgen in {CHUNK}")
-        self = cls(plugin["name"], seed=seed, device=device, **config, **recipe)
-        self._codec = TableCodec.from_state(codec)
-        self._frame, self._rows = frame, rows
+        if manifest.chunk != CHUNK:
+            raise SynthgenError(f"the model {path} generates in chunks of {manifest.chunk}, this synthgen in {CHUNK}")
+        self = cls(plugin.name, seed=manifest.seed, device=device)
+        self.config, self.recipe = parse_settings(self.cls, {**manifest.recipe, **manifest.config})
+        self._codec = TableCodec.from_state(manifest.codec)
+        self._frame, self._rows = manifest.frame, manifest.rows
         self.given = tuple(self.codec.context.names)
         model = self.cls(self.codec.space, self.codec.context_space, self.config)
         model.load_weights(weights)

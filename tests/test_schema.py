@@ -88,7 +88,7 @@ def test_kinds_of_typed_columns(cells, kind):
         ("x", [2 * i for i in range(50)], "numeric"),
         ("user_id", [2 * i for i in range(50)], "id"),
         ("userId", [2 * i for i in range(50)], "id"),
-        ("grid", [2 * i for i in range(50)], "numeric"),
+        ("bid", [2 * i for i in range(50)], "numeric"),
         ("paid", [2 * i for i in range(50)], "numeric"),
         ("x", [10**9 + 7 * i for i in range(50)], "id"),
         ("customer_id", [1000 + 7 * (i // 2) for i in range(50)], "id"),
@@ -205,7 +205,9 @@ def test_a_declared_column_that_is_not_there_is_an_error():
 def test_json_round_trip_of_everything():
     schema = Schema(
         columns=(
-            Column(name="a", kind="numeric", minimum=0, maximum=9.5, missing=("", "NA"), number=NumberFormat(prefix="$")),
+            Column(
+                name="a", kind="numeric", minimum=0, maximum=9.5, missing=("", "NA"), number=NumberFormat(prefix="$")
+            ),
             Column(name="b", kind="datetime", minimum="2020-01-01", date=DateFormat(pattern="%Y-%m-%d", suffix="Z")),
             Column(name="ü,ß", kind="categorical", categories=("x", "y"), dtype="string", pandas="category"),
         ),
@@ -284,7 +286,7 @@ def test_an_order_rule_may_name_columns_that_hold_operators():
     assert Rule.parse("a<b <= c", ["a<b", "c"]).columns == ("a<b", "c")
 
 
-@pytest.mark.parametrize("text", ["", "a", "a == b", "combinations: a", "combinations:", "<= b", "a <="])
+@pytest.mark.parametrize("text", ["", "a", "a == b", "combinations: a", "combinations:", "<= b"])
 def test_what_is_no_rule(text):
     with pytest.raises(ValueError, match="is no rule"):
         Rule.parse(text, ["a", "b"])

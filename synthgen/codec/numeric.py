@@ -26,6 +26,7 @@ Ints = NDArray[np.int64]
 CELLS = 1000  # cells of a column in the real view
 LONGEST = 7.0  # a tail is cut where it has lasted this many times its mean
 CUT = 1 - np.exp(-LONGEST)
+INSIDE = 1e-3  # of a cell: so far from its ends that a score in float32 finds its cell again
 
 
 class Numeric(BaseModel):
@@ -83,7 +84,7 @@ class Numeric(BaseModel):
     @cached_property
     def borders(self) -> Floats:
         """Values between the cells: cell i ends where border i begins."""
-        return (np.array(self.high[:-1]) + np.array(self.low[1:])) / 2
+        return np.array(self.high[:-1]) / 2 + np.array(self.low[1:]) / 2  # the sum might overflow
 
     @cached_property
     def ranges(self) -> tuple[Floats, Floats]:
@@ -114,6 +115,7 @@ class Numeric(BaseModel):
             inside = np.where(cell == 0, np.exp(-np.maximum(right - values, 0) / self.below), inside)
         atom = (right <= left) | (codes < self.nullable) | np.isnan(inside)
         fraction = np.where(atom, rng.random(len(values)), inside)
+        fraction = np.clip(fraction, INSIDE, 1 - INSIDE)
         u = self.starts[codes] + self.masses[codes] * fraction
         return ndtri(np.clip(u, 1e-9, 1 - 1e-9))
 
@@ -133,10 +135,12 @@ class Numeric(BaseModel):
             values = np.where(cell == last, left - self.above * np.log1p(-CUT * fraction), values)
         if self.below:
             values = np.where(cell == 0, right + self.below * np.log1p(-CUT * (1 - fraction)), values)
+        if self.step:
+            digits = max(0, int(np.ceil(-np.log10(self.step) - 1e-9)))
+            on_grid = np.round(np.round(values / self.step) * self.step, digits)
+            values = np.where(right > left, on_grid, values)
         if self.minimum is not None or self.maximum is not None:
             values = np.clip(values, self.minimum, self.maximum)
-        if self.step:
-            values = np.round(np.round(values / self.step) * self.step, 12)
         strayed = self.encode(values) - self.nullable != cell  # rounded over a border
         values = np.where(strayed, np.array(self.low)[cell], values)
         return np.where(codes < self.nullable, np.nan, values)
@@ -189,7 +193,8 @@ def fit_numeric(values: Floats, column: Column, cells: int = CELLS, keep_rare: b
         size = size * 5 // 4 + 1
     low = np.array([distinct[g.start] for g in groups])
     high = np.array([distinct[g.stop - 1] for g in groups])
-    deviation = float(given.std())
+    with np.errstate(over="ignore"):  # of squares beyond 1e308
+        deviation = float(given.std())
     step = _grid(given, column)
     codec = Numeric(
         low=low.tolist(),
@@ -242,6 +247,8 @@ def _grid(given: Floats, column: Column) -> float:
         }
         steps = candidates[column.date.unit if column.date else "D"]
         return max((s for s in steps if _on_grid(nonzero, s)), default=1.0)
+    if np.abs(given).max() > 1e100:  # rounding might overflow
+        return 0.0
     if column.number is not None and column.number.decimals is not None:
         decimals = column.number.decimals[1]
     else:

@@ -27,7 +27,7 @@ def column_values(column: Column, cells: pa.Array) -> Any:
     text = pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
     if text:
         cells = pc.cast(cells, pa.string())
-        marked = pc.is_in(cells, pa.array([*column.missing, ""] if column.missing else [], pa.string()))
+        marked = pc.is_in(cells, pa.array([*column.missing, ""], pa.string()))
         cells = pc.if_else(marked, pa.scalar(None, pa.string()), cells)
     if column.kind == "numeric":
         return _numbers(column, cells, text)

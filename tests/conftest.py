@@ -1,0 +1,86 @@
+"""Fixtures that several files share."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthgen.cli import main
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(capsys) -> Command:
+    """Runs `synthgen ARGUMENTS` in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        code = 0
+        capsys.readouterr()
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+def make_people(n: int, seed: int = 0) -> pd.DataFrame:
+    """A mixed table: `sport` follows `town`, `wage` follows `age`, some cells are missing."""
+    rng = np.random.default_rng(seed)
+    town = rng.choice(["Oslo", "Lima", "Cairo"], n, p=[0.5, 0.3, 0.2])
+    age = rng.integers(18, 80, n)
+    wage = np.round(200 * age * rng.lognormal(0, 0.2, n), 2)
+    sport = np.where(rng.random(n) < 0.9, pd.Series(town).map({"Oslo": "ski", "Lima": "surf", "Cairo": "run"}), "chess")
+    return pd.DataFrame(
+        {
+            "id": [f"P{i:06d}" for i in range(n)],
+            "town": town,
+            "age": age,
+            "wage": np.where(rng.random(n) < 0.1, np.nan, wage),
+            "sport": sport,
+            "joined": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def people() -> pd.DataFrame:
+    return make_people(600)
+
+
+@pytest.fixture(scope="session")
+def people_csv(people, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "people.csv"
+    people.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trees_model(people_csv, tmp_path_factory):
+    """A model of the trees, with `town` as context."""
+    from synthgen import Synthesizer
+
+    path = tmp_path_factory.mktemp("models") / "trees"
+    Synthesizer("trees", given=["town"], rounds=20).fit(people_csv).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def network_model(people_csv, tmp_path_factory):
+    """A model of the autoregressive network."""
+    from synthgen import Synthesizer
+
+    path = tmp_path_factory.mktemp("models") / "network"
+    Synthesizer("autoregressive", width=16, epochs=15).fit(people_csv).save(path)
+    return path

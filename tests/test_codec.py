@@ -192,7 +192,7 @@ def test_a_given_context_that_never_occurred_is_an_error_unless_it_is_complete()
 def test_the_state_is_json_and_comes_back(options):
     table, codec = fit(rules=RULES, **options)
     back = TableCodec.from_state(json.loads(json.dumps(codec.state())))
-    assert back == codec
+    assert back.state() == codec.state()
     x = random_records(codec, 50)
     context = codec.draw_context(no_context(codec, 50), np.random.default_rng(0))
     made = [c.decode(x, context, np.random.default_rng(0)).data for c in (codec, back)]
@@ -265,7 +265,7 @@ def test_fixed_values_stay_and_the_rules_bend_around_them():
     _, codec = fit(rules=RULES)
     n = 500
     city = pa.array(["Kiel" if i % 2 else None for i in range(n)], pa.string())
-    end = np.where(np.arange(n) % 3 == 0, 18_200.0, np.nan)
+    end = np.where(np.arange(n) % 3 == 0, 18_200 * 86_400e6, np.nan)
     fixed = {"city": city, "end": end, "price": np.full(n, 12.34)}
     x = random_records(codec, n)
     back = codec.decode(x, no_context(codec, n), np.random.default_rng(0), fixed=fixed).to_pandas()

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from threadpoolctl import threadpool_limits
 
 from synthgen.data import Table, as_table
 from synthgen.metrics.features import Features
@@ -9,6 +10,13 @@ from synthgen.metrics.fidelity import closeness, column_distance, detection
 from synthgen.schema import Column, Schema
 
 LABEL = Schema(columns=(Column(name="x", kind="categorical"),))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for one another stall small trees on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 def distance(a, b, kind="numeric"):

@@ -117,6 +117,22 @@ def test_the_state_is_json(x):
     assert Numeric.model_validate(json.loads(json.dumps(codec.model_dump(mode="json")))) == codec
 
 
+@pytest.mark.parametrize("draw", ["uniform", "exponential", "standard_cauchy"])
+def test_a_codec_and_the_one_read_from_its_state_decode_alike(draw):
+    codec = fit_numeric(getattr(np.random.default_rng(8), draw)(size=500), REAL)
+    again = Numeric.model_validate(codec.model_dump(mode="json"))
+    codes, fraction = everything(codec)
+    assert again.decode(codes, fraction).tolist() == codec.decode(codes, fraction).tolist()
+
+
+def test_an_outer_interval_ends_at_a_mean_of_five_values():
+    x = np.random.default_rng(3).uniform(size=1000)
+    codec = fit_numeric(x, REAL)
+    values = codec.decode(*everything(codec))
+    assert values.min() >= np.sort(x)[:5].mean()
+    assert values.max() <= np.sort(x)[-5:].mean()
+
+
 @exactly
 @given(x=columns())
 def test_the_order_of_the_records_does_not_matter(x):

@@ -85,15 +85,24 @@ def _find_dialect(text: str, encoding: str) -> Dialect:
     quote = "'" if head.startswith("'") and '"' not in head.splitlines()[0] else '"'
     best, fields = ",", 0
     for delimiter in DELIMITERS:
-        rows = list(zip(range(200), _reader(head, Dialect(delimiter=delimiter, quote=quote)), strict=False))
+        rows = list(zip(range(200), _reader(head, Dialect(delimiter=delimiter, quote=quote, space=True)), strict=False))
         sizes = [len(row) for _, row in rows if row][: max(1, len(rows) - 1)]  # the last may be cut off
         regular = sum(s == sizes[0] for s in sizes) / len(sizes) if sizes else 0
         if sizes and sizes[0] > 1 and regular > 0.9 and sizes[0] > fields:
             best, fields = delimiter, sizes[0]
-    rows = [row for _, row in zip(range(200), _reader(head, Dialect(delimiter=best, quote=quote)), strict=False)]
-    space = fields > 1 and all(cell.startswith(" ") for row in rows[1:-1] for cell in row[1:]) and len(rows) > 2
+    space = fields > 1 and _blank_follows(head.splitlines()[1:200], best, quote)
     newline: Literal["\n", "\r\n"] = "\r\n" if "\r\n" in head else "\n"
     return Dialect(delimiter=best, quote=quote, encoding=encoding, space=space, newline=newline)
+
+
+def _blank_follows(lines: list[str], delimiter: str, quote: str) -> bool:
+    """Whether a blank follows each delimiter, in lines without quotes, or before quotes where all lines have some."""
+    lines = lines[:-1] or lines  # the last may be cut off
+    pieces = [piece for line in lines if quote not in line for piece in line.split(delimiter)[1:]]
+    if not pieces:
+        text = "\n".join(lines)
+        return f"{delimiter} {quote}" in text and delimiter + quote not in text
+    return all(piece.startswith(" ") for piece in pieces)
 
 
 def _reader(text: str, dialect: Dialect) -> Any:

@@ -340,7 +340,7 @@ def test_fitting_is_the_same_for_integers_and_for_pandas_nullable_ones():
     "damage",
     [
         {"low": [], "high": [], "mass": []},
-        {"low": [0, 1]},
+        {"low": [0]},
         {"mass": [0.5, 0.0]},
         {"low": [5, 0], "high": [5, 4]},
         {"low": [0, 3], "high": [4, 5]},
@@ -351,7 +351,6 @@ def test_fitting_is_the_same_for_integers_and_for_pandas_nullable_ones():
 )
 def test_a_damaged_state_is_refused(damage):
     good = {"low": [0, 5], "high": [4, 5], "mass": [0.5, 0.5]}
-    bad = {**good, **damage} if damage != {"low": [0, 1]} else {**good, "low": [0]}
     assert Numeric.model_validate(good)
-    with pytest.raises(ValueError, match="numeric column|greater than|Extra"):
-        Numeric.model_validate(bad)
+    with pytest.raises(ValueError, match=r"numeric column|greater than|Extra"):
+        Numeric.model_validate(good | damage)

@@ -18,7 +18,7 @@ def test_there_is_a_block_of_each_kind():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "text"), BLOCKS, ids=[text.strip().splitlines()[0] for _, text in BLOCKS])
+@pytest.mark.parametrize(("kind", "text"), BLOCKS, ids=[text.split()[0] for _, text in BLOCKS])
 def test_blocks_run(kind, text, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     shell = ["bash", "-euo", "pipefail", "-c", text]

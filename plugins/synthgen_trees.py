@@ -11,6 +11,7 @@ is picked with odds that an estimated density ratio of real to drawn records giv
 Rubin 1987).
 """
 
+import itertools
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -195,22 +196,35 @@ class Trees(Generator):
         return codes
 
     def validate(self) -> None:
-        nodes, trees = self.nodes, self.trees
+        nodes, trees = self.nodes.numpy(), self.trees.numpy()
         if len(trees) != len(self.order) * self.config.trees or len(self.ranks) != len(self.order):
             raise ValueError("the number of trees is not that of the columns")
-        if bool((self.donors < 0).any()) or len(nodes) == 0:
-            raise ValueError("a tree holds codes that are not there")
-        inner = nodes[:, 0] >= 0
-        ends = torch.cat([trees[1:, 0], torch.tensor([len(nodes)])])
-        sizes = torch.repeat_interleave(ends - trees[:, 0], ends - trees[:, 0])
-        own = torch.arange(len(nodes)) - torch.repeat_interleave(trees[:, 0], ends - trees[:, 0])
-        # children come after their parent and stay in the tree: every descent ends
-        for side in (2, 3):
-            if bool((inner & ((nodes[:, side] <= own) | (nodes[:, side] >= sizes))).any()):
-                raise ValueError("a tree's branches lead astray")
-        if bool((nodes[:, 0] >= len(self.sizes)).any()) or bool((~inner & (nodes[:, 5] < 1)).any()):
-            raise ValueError("a tree asks for a column that is not there")
+        ends = np.append(trees[1:], [[len(nodes), len(self.donors)]], axis=0)
+        if (trees[0] != 0).any() or (ends <= trees).any():
+            raise ValueError("the trees are not laid end to end")
+        for k, (first, end) in enumerate(zip(trees, ends, strict=True)):
+            p = k // self.config.trees
+            donors = self.donors.numpy()[first[1] : end[1]]
+            _check_tree(nodes[first[0] : end[0]], donors, len(self._before(p)), self.sizes[self.order[p]])
+        starts = np.cumsum([0, *self.sizes])
+        if any((self.ranks[:, a:b] >= b - a).any() for a, b in itertools.pairwise(starts)) or (self.ranks < 0).any():
+            raise ValueError("a tree ranks codes that are not there")
         self.ratio.validate()
+
+
+def _check_tree(nodes: NDArray[np.int32], donors: Codes, before: int, size: int) -> None:
+    """Raise ValueError unless every descent ends in a leaf with donors, and all that is named is there."""
+    feature, left, right, first, count = nodes[:, [0, 2, 3, 4, 5]].T.astype(np.int64)
+    inner, own = feature >= 0, np.arange(len(nodes))
+    # children come after their parent and stay in the tree
+    if any((inner & ((child <= own) | (child >= len(nodes)))).any() for child in (left, right)):
+        raise ValueError("a tree's branches lead astray")
+    if (feature >= before).any():
+        raise ValueError("a tree asks for a column that is not there")
+    if (~inner & ((first < 0) | (count < 1) | (first + count > len(donors)))).any():
+        raise ValueError("a leaf has no donors")
+    if (donors < 0).any() or (donors >= size).any():
+        raise ValueError("a tree holds codes that are not there")
 
 
 def features(counts: NDArray[np.int64], ordered: bool) -> NDArray[np.float64]:

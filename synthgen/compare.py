@@ -77,10 +77,10 @@ def best(
     candidates: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in _quickest_first()] + PRESETS
     for place, (name, settings) in enumerate(candidates):
         left = allowed - (time.monotonic() - start)
-        if left <= 0:
+        if left <= 0 and trials:
             say(f"auto: no time left to measure {name}")
             continue
-        own = {**options, **settings, "sample": None, "max_time": left / (len(candidates) - place)}
+        own = {**options, **settings, "sample": None, "max_time": max(left, 1e-3) / (len(candidates) - place)}
         try:
             trials.append(_measure(name, settings, own, fitted, holdout, interrupted))
         except Interrupted:

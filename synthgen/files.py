@@ -46,6 +46,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def _flush(path: Path) -> None:
     """Force a file, or the files of a folder, to disk before they get their name."""
-    for file in path.iterdir() if path.is_dir() else [path]:
+    for file in (p for p in (path, *path.rglob("*")) if p.is_file()):
         with file.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -95,7 +95,7 @@ class Generator(nn.Module):
         self.load_state_dict(weights)
         try:
             self.validate()
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, RuntimeError) as error:
             raise SynthgenError(f"the stored weights contradict each other: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,9 +42,13 @@ def gaps(codec: TableCodec, table: Table) -> NDArray[np.bool_]:
     empty = np.ones((len(table), len(codec.modelled)), dtype=bool)
     for j, name in enumerate(codec.modelled):
         if name in table.data.column_names:
-            values = codec.values(name, table)
-            empty[:, j] = np.isnan(values) if isinstance(values, np.ndarray) else np.asarray(pc.is_null(values))
+            empty[:, j] = is_empty(codec.values(name, table))
     return empty
+
+
+def is_empty(values: Any) -> NDArray[np.bool_]:
+    """Which cells of a column, as its codec takes them, hold nothing, (n,)."""
+    return np.isnan(values) if isinstance(values, np.ndarray) else np.asarray(pc.is_null(values))
 
 
 def impute(
@@ -79,6 +84,8 @@ def _put(data: pa.Table, name: str, empty: NDArray[np.bool_], typed: pa.Array, t
     if name not in data.column_names:
         return data.append_column(name, typed)
     cells = data[name].combine_chunks()
+    if pa.types.is_null(cells.type):
+        return data.set_column(data.column_names.index(name), name, typed)
     if pa.types.is_dictionary(cells.type):
         cells = pc.cast(cells, cells.type.value_type)
     new = text if pa.types.is_string(cells.type) else pc.cast(typed, cells.type, safe=False)

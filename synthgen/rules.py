@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-_COMPARISON = re.compile(r"^(.+?)\s*(<=|<|>=|>)\s*(.+)$")
+_SIGN = re.compile(r"<=|<|>=|>")
 
 
 class Rule(NamedTuple):
@@ -30,14 +30,20 @@ class Rule(NamedTuple):
             columns = _split_names(text.removeprefix("combinations:").strip(), names)
             if len(columns) >= 2:
                 return cls(text, "combinations", tuple(columns))
-        elif match := _COMPARISON.match(text):
-            left, sign, right = match.groups()
+        elif cuts := _comparisons(text):
+            left, sign, right = next((c for c in cuts if {c[0], c[2]} <= set(names)), cuts[0])
             pair = (left, right) if sign[0] == "<" else (right, left)
             return cls(text, "order", pair, strict="=" not in sign)
         raise ValueError(
             f"{text!r} is no rule; write 'start <= end' or 'combinations: country, city', "
             "and bounds of one column as its minimum and maximum"
         )
+
+
+def _comparisons(text: str) -> list[tuple[str, str, str]]:
+    """The ways to cut a text into a name, a sign and a name."""
+    cuts = [(text[: m.start()].strip(), m[0], text[m.end() :].strip()) for m in _SIGN.finditer(text)]
+    return [cut for cut in cuts if all(cut)]
 
 
 def _split_names(text: str, names: Sequence[str]) -> list[str]:

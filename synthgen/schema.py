@@ -81,6 +81,11 @@ class Schema(_Strict):
             for name in rule.columns:
                 if name not in names:
                     raise ValueError(f"rule {rule.text!r} names {name!r}; {near(name, names)}")
+                kind = self[name].kind
+                if rule.kind == "order" and kind not in ("numeric", "datetime"):
+                    raise ValueError(
+                        f"rule {rule.text!r}: column {name!r} is {kind}; only numbers and dates have an order"
+                    )
         return self
 
     @property
@@ -181,7 +186,7 @@ def _declare(found: Column, declared: Column, cells: pa.ChunkedArray, decimal_co
     update: dict[str, object] = {"dtype": found.dtype, "pandas": found.pandas}
     if found.kind == declared.kind:
         update |= {"number": declared.number or found.number, "date": declared.date or found.date}
-    elif found.dtype is None and (declared.kind, declared.number, declared.date) in [
+    elif _textual(cells.type) and (declared.kind, declared.number, declared.date) in [
         ("numeric", None, None),
         ("datetime", None, None),
     ]:
@@ -197,12 +202,16 @@ def _declare(found: Column, declared: Column, cells: pa.ChunkedArray, decimal_co
     return declared.model_copy(update=update)
 
 
+def _textual(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
 def _infer_column(name: str, cells: pa.ChunkedArray, decimal_comma: bool, pandas: str | None) -> Column:
     kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
     labelled = pa.types.is_dictionary(cells.type)
+    dtype = None if pandas is None and kind == pa.string() and not labelled else str(cells.type)
     if labelled:
         cells = pc.cast(cells, kind)
-    dtype = None if pandas is None and kind == pa.string() and not labelled else str(cells.type)
     base = Column(name=name, kind="empty", dtype=dtype, pandas=pandas)
     if pa.types.is_null(kind) or cells.null_count == len(cells):
         return base.model_copy(update={"missing": ("",)})
@@ -268,7 +277,7 @@ def _number_kind(name: str, distinct: list[str], total: int) -> Kind:
 
     Large ones that are called an id may repeat: they name things elsewhere, and are not to be copied.
     """
-    named = re.search(r"(?:^|[_\W]|[a-z])(?:id|Id|ID)$|^(?:uuid|key|index|no)$", name) is not None
+    named = re.search(r"(?:^|[_\W])(?:id|Id|ID)$|[a-z](?:Id|ID)$|^(?:uuid|key|index|no)$", name) is not None
     if len(distinct) < max(10, total // (10 if named else 1)):
         return "numeric"
     if not all(re.fullmatch(r"-?\d+", t) for t in distinct):

@@ -22,7 +22,7 @@ from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.generator import ABILITIES, Generator, parse_settings
-from synthgen.inference import CHUNK, Chunk, chunks
+from synthgen.inference import CHUNK, Chunk, chunks, is_empty
 from synthgen.records import Records
 from synthgen.schema import Schema, explain
 from synthgen.training import State, Training
@@ -152,7 +152,7 @@ class Synthesizer:
         restored = _restore(Path(checkpoint), mark) if checkpoint and resume else None
         rng = np.random.default_rng([self.seed, 0])
         if restored:
-            self._codec = TableCodec.from_state(restored[0]["codec"])
+            self._codec, self.notes = TableCodec.from_state(restored[0]["codec"]), restored[0]["notes"]
         else:
             self._codec, self.notes = fit_codec(
                 table,
@@ -168,7 +168,7 @@ class Synthesizer:
 
         def save(state: State) -> None:
             if checkpoint:
-                artifact.save(checkpoint, {**self._manifest(), "checkpoint": mark}, state)
+                artifact.save(checkpoint, {**self._manifest(), "checkpoint": mark, "notes": self.notes}, state)
 
         with seeded(self.seed, self.device):
             model = self.cls(self.codec.space, self.codec.context_space, self.config).to(self.device)
@@ -296,8 +296,8 @@ class Synthesizer:
             if codec is None:
                 kind = self.codec.table_schema[name].kind
                 raise SynthgenError(f"column {name!r} is {kind}; only modelled columns can be given")
-            codes = codec.encode(self.codec.values(name, table))
-            if (bad := np.flatnonzero(codes == UNKNOWN)).size:
+            values = self.codec.values(name, table)
+            if (bad := np.flatnonzero((codec.encode(values) == UNKNOWN) & ~is_empty(values))).size:
                 raise unknown_value(codec, name, str(table.data[name][int(bad[0])]))
         if any(name in self.codec.modelled for name in table.data.column_names):
             self._able("complete", "; or fit it again and name the columns with --given")

@@ -36,7 +36,8 @@ class Categorical(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Categorical:
-        if len(self.labels) != len(self.mass) or len(set(self.labels)) < len(self.labels):
+        same = len(self.labels) == len(self.mass) and len(set(self.labels)) == len(self.labels)
+        if not same or self.pool not in (None, *self.labels):
             raise ValueError("the labels of a categorical column contradict each other")
         return self
 

@@ -72,7 +72,7 @@ def fit_codec(
     if given:
         combos, counts = np.unique(codec.encode_context(table), axis=0, return_counts=True)
         update["context"] = Context(names=list(given), codes=combos.tolist(), counts=counts.tolist())
-    return codec.model_copy(update=update), notes
+    return TableCodec.model_validate({**codec.model_dump(), **update}), notes
 
 
 def _fit_column(column: Column, cells: pa.Array, limit: int, keep_rare: bool) -> tuple[ColumnCodec, list[str]]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 
 ALPHABETS = [
     string.digits,
@@ -121,9 +121,15 @@ class Text(_Made):
 
     kind: Literal["text"] = "text"
     mark: str
-    words: list[float]
-    letters: list[float]
+    words: list[NonNegativeFloat]
+    letters: list[NonNegativeFloat]
     capital: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Text:
+        if not sum(self.words) > 0 or not sum(self.letters) > 0:
+            raise ValueError("a text's words have no length")
+        return self
 
     def texts(self, n: int, start: int, rng: np.random.Generator) -> list[str | None]:
         """N made-up texts."""

@@ -138,7 +138,7 @@ class Numeric(BaseModel):
         if self.step:
             digits = max(0, int(np.ceil(-np.log10(self.step) - 1e-9)))
             on_grid = np.round(np.round(values / self.step) * self.step, digits)
-            values = np.where(right > left, on_grid, values)
+            values = np.where((right <= left) & (values == left), values, on_grid)  # atoms stay as they are
         if self.minimum is not None or self.maximum is not None:
             values = np.clip(values, self.minimum, self.maximum)
         strayed = self.encode(values) - self.nullable != cell  # rounded over a border
@@ -327,4 +327,5 @@ def _with_tails(codec: Numeric, ordered: Floats) -> Numeric:
         end = float(ordered[:RARE].mean() if side == 0 else ordered[-RARE:].mean())
         end = round(end / codec.step) * codec.step if codec.step else end
         (low if side == 0 else high)[side] = min(max(end, low[side]), high[side])
-    return codec.model_copy(update={**tails, "low": low, "high": high})
+    # validated anew: a copy would keep the cached ranges, which reach the extremes
+    return Numeric.model_validate({**codec.model_dump(), **tails, "low": low, "high": high})

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synthgen.errors import SynthgenError
+from synthgen.formats import NumberFormat
 from synthgen.schema import Column
 
 Floats = NDArray[np.float64]
@@ -99,7 +100,8 @@ def parse_type(name: str) -> pa.DataType:
     if head == "timestamp":
         return pa.timestamp(arguments[0], arguments[1].removeprefix("tz=") if len(arguments) > 1 else None)
     if head.startswith("decimal"):
-        return pa.decimal128(int(arguments[0]), int(arguments[1]))
+        make = pa.decimal256 if head == "decimal256" else pa.decimal128
+        return make(int(arguments[0]), int(arguments[1]))
     return {"double": pa.float64(), "float": pa.float32(), "halffloat": pa.float16()}.get(name) or pa.type_for_alias(
         name
     )
@@ -115,6 +117,8 @@ def render(column: Column, cells: pa.Array) -> pa.Array:
             stamps = cells.to_numpy(zero_copy_only=False).astype("M8[us]")
             ticks = stamps.astype(f"M8[{column.date.unit}]").astype(np.int64).astype(float)
             cells = column.date.render(np.where(np.isnat(stamps), np.nan, ticks))
+        elif pa.types.is_integer(cells.type) and column.number in (None, NumberFormat()):
+            cells = pc.cast(cells, pa.string())  # a float would not hold 2**53 + 1
         elif column.number is not None and not pa.types.is_boolean(cells.type):
             numbers = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
             cells = column.number.render(np.array(numbers, dtype=float))

@@ -4,7 +4,7 @@ from synthgen.testing import checks
 
 @pytest.mark.parametrize("check", checks(MyGenerator), ids=str)
 def test_conformance(check):
-check()
+    check()
 """
 
 from __future__ import annotations

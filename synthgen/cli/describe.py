@@ -82,7 +82,7 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
         f"{path}: {plugin['name']} ({plugin['distribution']} {plugin['version']}), {manifest['rows']} rows, "
         f"{size / 1e6:.1f} MB of weights",
         f"settings: {', '.join(f'{k}={v}' for k, v in manifest['config'].items())}",
-        f"can be given: {', '.join(codec.context.names) or ('any modelled column' if free else 'nothing')}"
+        f"can be given: {', '.join(codec.context.names) or ('any modelled column' if free else 'nothing; name columns when fitting: --given COL')}"
         + (free if codec.context.names else ""),
         "columns:",
         *(f"  {name}: {kind}" for name, kind in kinds.items()),

@@ -50,7 +50,10 @@ def schema(
     encoding: str | None,
     quiet: bool,
 ) -> None:
-    """Infer what the columns of DATA are, as a file to edit and give to fit --schema."""
+    """Find out what the columns of DATA are.
+
+    The output is a file to edit, and to give to fit --schema.
+    """
     from synthgen.codec.repair import dependences
     from synthgen.files import replacing
 

@@ -75,7 +75,10 @@ def anomalies(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Add a column to DATA that says how unlikely each record is: minus its log-density."""
+    """Say how unlikely each record of DATA is.
+
+    The output is DATA with a column more: minus the log-density of the record under MODEL.
+    """
     import pyarrow as pa
 
     from synthgen import Synthesizer

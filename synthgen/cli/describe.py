@@ -76,14 +76,14 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
         "abilities": able,
         "bytes": size,
     }
-    free = ", or any modelled column" if "complete" in able else ""
+    free = ["any modelled column"] if "complete" in able else []
+    given = " or ".join(filter(None, [", ".join(codec.context.names), *free]))
     plugin = manifest["plugin"]
     lines = [
         f"{path}: {plugin['name']} ({plugin['distribution']} {plugin['version']}), {manifest['rows']} rows, "
         f"{size / 1e6:.1f} MB of weights",
         f"settings: {', '.join(f'{k}={v}' for k, v in manifest['config'].items())}",
-        f"can be given: {', '.join(codec.context.names) or ('any modelled column' if free else 'nothing; name columns when fitting: --given COL')}"
-        + (free if codec.context.names else ""),
+        f"can be given: {given or 'nothing; name columns when fitting: --given COL'}",
         "columns:",
         *(f"  {name}: {kind}" for name, kind in kinds.items()),
     ]

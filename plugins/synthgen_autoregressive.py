@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from synthgen import Generator, Recipe, Space
 
-DIGIT = 64  # the most codes that are drawn at once
+DIGIT = 64  # the most codes of a digit
+AT_ONCE = 8192  # records drawn together: what they need stays in the cache
 
 
 class Autoregressive(Generator):
@@ -117,25 +118,30 @@ class Autoregressive(Generator):
         return mixed + _look_up(self.fine, rest * ~between, columns)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
-        return self._draw(torch.zeros(n, len(self.order), device=c.device), None, c)
+        blank = torch.zeros(n, len(self.order), device=c.device)
+        parts = zip(torch.split(blank, AT_ONCE), torch.split(c, AT_ONCE), strict=True)
+        return torch.cat([self._draw(x, None, some) for x, some in parts])
 
     def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
         """Draw the unknown cells of `x` in order, each given all known cells and those drawn before it."""
-        return self._draw(x, known, c)
+        parts = zip(*(torch.split(t, AT_ONCE) for t in (x, known, c)), strict=True)
+        return torch.cat([self._draw(*part) for part in parts])
 
     @torch.no_grad()
     def _draw(self, x: Tensor, known: Tensor | None, c: Tensor) -> Tensor:
         lead, rest = self._split(x)
         held = None if known is None else known[:, self.order]
-        e = self._embed(lead, rest)
-        e = torch.zeros_like(e) if held is None else e * held[..., None]
-        given = (c @ self.given + self.first_bias).reshape(len(x), len(self.digits), -1)
+        m = self.embedding.shape[2]
+        # the embeddings of what is seen, (B, columns * m)
+        e = x.new_zeros(len(x), len(self.order) * m)
+        if held is not None:
+            e = (self._embed(lead, rest) * held[..., None]).flatten(1)
         for j in range(len(self.order)):
             if held is not None and bool(held[:, j].all()):
                 continue
             factors = [j, len(self.order) + self.second.index(j)] if j in self.second else [j]
             for digit, f in enumerate(factors):
-                h = given[:, f] + self._see(e, held, j, f)
+                h = self._see(e, held, c, j, f)
                 if digit == 1:
                     s = f - len(self.order)
                     logits = self._logits(h + self.leading[s, lead[:, j]], f)
@@ -146,18 +152,24 @@ class Autoregressive(Generator):
                 drawn = _pick(logits)
                 target = rest if digit else lead
                 target[:, j] = drawn if held is None else torch.where(held[:, j], target[:, j], drawn)
-            e[:, j] = self._embed(lead[:, j : j + 1], rest[:, j : j + 1], slice(j, j + 1))[:, 0]
+            e[:, j * m : (j + 1) * m] = self._embed(lead[:, j : j + 1], rest[:, j : j + 1], slice(j, j + 1))[:, 0]
         drawn = torch.empty_like(x)
         drawn[:, self.order] = (lead * self.radix + rest).to(x.dtype)
         return drawn
 
-    def _see(self, e: Tensor, held: Tensor | None, j: int, f: int) -> Tensor:
-        """What factor f of column j sees: the columns before it, and the known ones after it."""
+    def _see(self, e: Tensor, held: Tensor | None, c: Tensor, j: int, f: int) -> Tensor:
+        """What factor f of column j sees: the context, the columns before it, and the known ones after it."""
+        h = self.config.width
+        bias = self.first_bias[f * h : (f + 1) * h]
+        if c.shape[1]:
+            bias = torch.addmm(bias, c, self.given[:, f * h : (f + 1) * h])
         if held is None:
-            return e[:, :j].flatten(1) @ self.first[:j, :, f].flatten(0, 1) + self.absent[j:, f].sum(0)
+            before = j * self.config.embedding
+            return torch.addmm(bias + self.absent[j:, f].sum(0), e[:, :before], self.first[:j, :, f].reshape(before, h))
         gone = ~held
         gone[:, :j] = False
-        return e.flatten(1) @ self.first[:, :, f].flatten(0, 1) + gone.to(e.dtype) @ self.absent[:, f]
+        seen = torch.addmm(bias, e, self.first[:, :, f].flatten(0, 1))
+        return torch.addmm(seen, gone.to(e.dtype), self.absent[:, f])
 
     def _logits(self, h: Tensor, f: int) -> Tensor:
         h = functional.silu(h)

@@ -20,7 +20,8 @@ rows = np.random.default_rng(0).permutation(len(table))
 fresh, holdout, train = (table.take(part) for part in np.split(rows, [len(rows) // 4, len(rows) // 2]))
 
 start = time.perf_counter()
-synthgen.Synthesizer("trees").fit(train).write(out, len(table))
+synthesizer = synthgen.Synthesizer("trees").fit(train)
+synthesizer.write(out, len(table))
 seconds = time.perf_counter() - start
 
 synthetic = synthgen.read(out)
@@ -28,3 +29,5 @@ print(f"{out}: {len(synthetic)} rows like those of {source.name}, fitted on half
 print(f"{'':12}{'synthetic':>10}{'fresh real':>12}{'ideal':>8}")
 for score in closeness(holdout, synthetic.take(np.arange(len(fresh))), fresh, table.schema):
     print(f"{score.name:12}{score.value:10.3f}{score.floor:12.3f}{score.ideal:8.1f}   {score.about}")
+for note in synthesizer.notes:
+    print(note)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen import Generator, Recipe, Space
+from synthgen.nn.batches import in_batches
 
 DIGIT = 64  # the most codes of a digit
 AT_ONCE = 8192  # records drawn together: what they need stays in the cache
@@ -119,13 +120,11 @@ class Autoregressive(Generator):
 
     def sample(self, n: int, c: Tensor) -> Tensor:
         blank = torch.zeros(n, len(self.order), device=c.device)
-        parts = zip(torch.split(blank, AT_ONCE), torch.split(c, AT_ONCE), strict=True)
-        return torch.cat([self._draw(x, None, some) for x, some in parts])
+        return in_batches(lambda x, c: self._draw(x, None, c), AT_ONCE, blank, c)
 
     def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
         """Draw the unknown cells of `x` in order, each given all known cells and those drawn before it."""
-        parts = zip(*(torch.split(t, AT_ONCE) for t in (x, known, c)), strict=True)
-        return torch.cat([self._draw(*part) for part in parts])
+        return in_batches(self._draw, AT_ONCE, x, known, c)
 
     @torch.no_grad()
     def _draw(self, x: Tensor, known: Tensor | None, c: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from synthgen.schema import explain
 from synthgen.space import Space
 from synthgen.training import Objective, Recipe, Training
 
+IMAGES = Recipe(steps=8000, batch_size=64, learning_rate=1e-3)
 MAX_BYTES = 8 << 30  # of a model's weights: more is no model of ours
 
 
@@ -39,6 +40,7 @@ class Generator(nn.Module):
     reals: ClassVar[bool] = False  # numbers that need more codes than that come as reals, not in coarser cells
     private: ClassVar[bool] = True  # can be fitted under a privacy budget
     recipe: ClassVar[Recipe] = Recipe()  # the family's defaults for the training loop
+    image_recipe: ClassVar[Recipe] = IMAGES  # the same on images
 
     def __init__(self, space: Space, context: Space, config: BaseModel) -> None:
         super().__init__()
@@ -108,11 +110,27 @@ class HasLogProb(Protocol):
 
 
 @runtime_checkable
+class HasBound(Protocol):
+    """Ability: a lower bound of the log-density of records."""
+
+    def bound(self, x: Tensor, c: Tensor) -> Tensor:
+        """(B, *shape), (B, context.width) to (B,): at most the log-density."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Ability: how badly records are reconstructed, which tells the strange ones."""
+
+    def reconstruction(self, x: Tensor, c: Tensor) -> Tensor:
+        """(B, *shape), (B, context.width) to (B,): the error of each record."""
+
+
+@runtime_checkable
 class Completes(Protocol):
     """Ability: conditional draws."""
 
     def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
-        """`x` with the cells where the boolean (B, columns) tensor `known` is False drawn given the others.
+        """`x` with the cells where the boolean (B, *shape) tensor `known` is False drawn given the others.
 
         Each row has its own pattern. The draw is from the joint distribution that `log_prob` states.
         """
@@ -129,17 +147,32 @@ class HasLatents(Protocol):
         """Latent vectors to records (B, *shape)."""
 
 
-ABILITIES: dict[str, type] = {"log_prob": HasLogProb, "complete": Completes, "latents": HasLatents}
+ABILITIES: dict[str, type] = {
+    "log_prob": HasLogProb,
+    "bound": HasBound,
+    "reconstruction": Reconstructs,
+    "complete": Completes,
+    "latents": HasLatents,
+}
+METHODS = {name: (name,) for name in ABILITIES} | {"latents": ("to_latent", "from_latent")}
 
 
 def abilities(cls: type[Generator]) -> list[str]:
     """Names of the optional abilities that a generator class has."""
-    methods = {"log_prob": ["log_prob"], "complete": ["complete"], "latents": ["to_latent", "from_latent"]}
-    return [name for name, needed in methods.items() if all(hasattr(cls, m) for m in needed)]
+    return [name for name, methods in METHODS.items() if all(hasattr(cls, m) for m in methods)]
 
 
-def parse_settings(cls: type[Generator], settings: Mapping[str, Any]) -> tuple[BaseModel, Recipe]:
-    """Settings to a generator's config and the recipe of its training.
+def recipe_for(cls: type[Generator], kind: str, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe of a generator's training on a kind of dataset, with what the settings change."""
+    defaults = cls.image_recipe if kind == "images" else cls.recipe
+    loop = {k: v for k, v in settings.items() if k in Recipe.model_fields and k not in cls.Config.model_fields}
+    if "epochs" in loop and "steps" not in loop:
+        loop["steps"] = 0
+    return Recipe(**{**defaults.model_dump(), **loop})
+
+
+def parse_settings(cls: type[Generator], settings: Mapping[str, Any], kind: str = "table") -> tuple[BaseModel, Recipe]:
+    """Settings to a generator's config and the recipe of its training on a kind of dataset.
 
     Raises:
         SynthgenError: one is unknown or out of its bounds.
@@ -150,8 +183,7 @@ def parse_settings(cls: type[Generator], settings: Mapping[str, Any]) -> tuple[B
             raise SynthgenError(f"{cls.__name__.lower()} has no setting {key!r}; {near(key, [*own, *loop])}")
     try:
         config = cls.Config(**{k: v for k, v in settings.items() if k in own})
-        defaults = cls.recipe.model_dump()
-        return config, Recipe(**{**defaults, **{k: v for k, v in settings.items() if k in loop and k not in own}})
+        return config, recipe_for(cls, kind, settings)
     except ValidationError as error:
         first = error.errors()[0]
         raise SynthgenError(f"setting {explain(error)} (given: {first['input']!r})") from error

@@ -1,7 +1,9 @@
 """Space: what a generator is told about the encoded records it learns and draws."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import prod
 
 import torch
@@ -43,6 +45,36 @@ class Space:
         Labels shape the other columns better than these predict a label.
         """
         return sorted(range(len(self.sizes)), key=lambda j: self.sizes[j] != 2)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each column begins in the embedded record, and where the last one ends."""
+        return (0, *accumulate(self.widths))
+
+    def columns(self, j: int) -> slice:
+        """The place of column j in the embedded record."""
+        return slice(self.starts[j], self.starts[j + 1])
+
+    def blocks(self, y: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Each column of codes with its block (B, size) of an embedded record."""
+        return ((j, y[:, self.columns(j)]) for j, k in enumerate(self.sizes) if k)
+
+    @property
+    def coded(self) -> list[bool]:
+        """Which numbers of the embedded record belong to codes."""
+        sizes = self.sizes or (0,)
+        return [k > 0 for k, w in zip(sizes, self.widths, strict=True) for _ in range(w)]
+
+    @property
+    def deviation(self) -> float:
+        """About how far reals spread: normal scores by 1, pixels in [-1, 1] by half of that."""
+        return 0.5 if len(self.shape) == 3 else 1.0
+
+    def spread(self, cells: Tensor) -> Tensor:
+        """Something of each cell, (B, *shape), for the numbers that it takes in the embedded record, (B, width)."""
+        if not any(self.sizes):
+            return cells.flatten(1)
+        return cells.repeat_interleave(torch.tensor(self.widths, device=cells.device), dim=1)
 
     def embed(self, x: Tensor) -> Tensor:
         """Records `(B, *shape)` to vectors `(B, width)`: codes become one-hot blocks, images are flattened."""

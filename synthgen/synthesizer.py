@@ -12,24 +12,27 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
 
 from synthgen import __version__, artifact, inference, registry
-from synthgen.codec import TableCodec, fit_codec
-from synthgen.codec.rare import UNKNOWN
-from synthgen.codec.table import unknown_value
-from synthgen.data import Table, TableWriter, as_table
+from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_image_codec
+from synthgen.data import Dataset, Images, Table, as_dataset, as_table, writer
 from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
 from synthgen.errors import BudgetError, SynthgenError, near
-from synthgen.generator import ABILITIES, Generator, parse_settings
-from synthgen.inference import CHUNK, Chunk, chunks, is_empty
+from synthgen.generator import ABILITIES, Generator, parse_settings, recipe_for
+from synthgen.inference import Chunk, chunks
 from synthgen.records import Records
 from synthgen.schema import Schema, explain
 from synthgen.training import State, Training
 
-LEAST_ROWS = 10
+LEAST_RECORDS = 10
+PREVIEW = 64  # records
+JUDGES = ("log_prob", "bound", "reconstruction")  # what anomalies are told by, the best first
+PLURAL = {"table": "tables", "images": "images"}
 
 Given = Mapping[str, Any]
+Returns = Literal["pandas", "arrow", "images"]  # what `generate` gives
 
 
 class _Plugin(BaseModel):
@@ -51,20 +54,22 @@ class _Manifest(BaseModel):
     recipe: dict[str, Any]
     seed: int
     rows: int
-    frame: Literal["pandas", "arrow"]
+    kind: Literal["table", "images"]
+    returns: Returns
     chunk: int
     codec: Any
     checkpoint: str = ""
 
 
 class Synthesizer:
-    """A generator for tables: fit it on one, generate as many new rows as you like.
+    """A generator of records like yours: fit it on a table or on images, generate as many new ones as you like.
 
     >>> Synthesizer("trees", seed=1).fit(frame).generate(1000)  # doctest: +SKIP
 
     Args:
         generator: name of an installed generator (`synthgen list`), or a Generator class.
         given: columns to condition on: their values can be chosen when generating, with any generator.
+            The classes of images always can.
         schema: what is known of the columns; the rest is inferred.
         drop: columns to leave out.
         sample: fit on so many rows, drawn at random; all by default.
@@ -94,18 +99,19 @@ class Synthesizer:
     ) -> None:
         self.name = generator if isinstance(generator, str) else None
         self.cls = registry.load(generator) if isinstance(generator, str) else generator
+        self.settings = settings
         self.config, self.recipe = parse_settings(self.cls, settings)
         self.given, self.schema, self.drop, self.sample = tuple(given), schema, tuple(drop), sample
         self.seed, self.max_time, self.keep_rare = seed, max_time, keep_rare
         self.device = resolve_device(device)
         self.notes: list[str] = []
-        self._codec: TableCodec | None = None
+        self._codec: Codec | None = None
         self._model: Generator | None = None
         self._rows = 0
-        self._frame: Literal["pandas", "arrow"] = "pandas"
+        self._returns: Returns = "pandas"
 
     @property
-    def codec(self) -> TableCodec:
+    def codec(self) -> Codec:
         """The fitted codec."""
         if self._codec is None:
             raise SynthgenError("this synthesizer is not fitted yet; call fit first")
@@ -118,60 +124,59 @@ class Synthesizer:
             raise SynthgenError("this synthesizer is not fitted yet; call fit first")
         return self._model
 
+    @property
+    def noun(self) -> str:
+        """What its records are called: "rows" or "images"."""
+        return Images.noun if self.codec.kind == "images" else Table.noun
+
     def fit(
         self,
         data: Any,
         *,
         budget: Budget | None = None,
         report: Callable[..., None] | None = None,
+        preview: Callable[[Dataset], None] | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
         interrupted: Callable[[], bool] | None = None,
     ) -> Self:
-        """Learn from a table: a path, a pandas frame, anything with an Arrow stream, or a Table.
+        """Learn from a dataset.
 
         Args:
-            data: the table.
+            data: a path, a pandas frame, anything with an Arrow stream, a Table, or Images.
             budget: a privacy budget; no generator can be fitted under one yet.
             report: called with the share done and figures such as the loss.
+            preview: called now and then with a few records drawn from what is learned so far.
             checkpoint: folder to keep unfinished work in.
             resume: go on from the checkpoint where there is one.
             interrupted: asked between rounds whether to stop.
 
         Raises:
-            SynthgenError: the table, the schema or the checkpoint does not fit.
+            SynthgenError: the data, the schema or the checkpoint does not fit.
             BudgetError: there is a budget.
             Interrupted: `interrupted` said so; the checkpoint holds what was learned.
         """
         if budget is not None:
             raise BudgetError("fitting under a privacy budget is not built yet")
-        if "table" not in self.cls.accepts:
-            raise SynthgenError(f"{self.name} takes {', '.join(self.cls.accepts)}, not tables")
-        table, schema = self._prepare(data)
-        mark = self._fingerprint(table) if checkpoint else ""
+        dataset = self._prepare(data)
+        self.recipe = recipe_for(self.cls, dataset.kind, self.settings)
+        mark = self._fingerprint(dataset) if checkpoint else ""
         restored = _restore(Path(checkpoint), mark) if checkpoint and resume else None
         rng = np.random.default_rng([self.seed, 0])
         if restored:
-            self._codec, self.notes = TableCodec.from_state(restored[0]["codec"]), restored[0]["notes"]
+            self._codec, self.notes = _codec(dataset.kind, restored[0]["codec"]), restored[0]["notes"]
         else:
-            self._codec, self.notes = fit_codec(
-                table,
-                schema,
-                self.given,
-                codes=self.cls.codes,
-                reals=self.cls.reals,
-                keep_rare=self.keep_rare,
-            )
-        x, _ = self.codec.encode(table, rng)
-        c = self.codec.embed_context(self.codec.encode_context(table))
-        self._rows = len(table)
+            self._codec, self.notes = self._fit_codec(dataset)
+        x, _ = self.codec.encode(dataset, rng)
+        c = self.codec.embed_context(self.codec.encode_context(dataset))
+        self._rows = len(dataset)
 
         def save(state: State) -> None:
             if checkpoint:
                 artifact.save(checkpoint, {**self._manifest(), "checkpoint": mark, "notes": self.notes}, state)
 
         with seeded(self.seed, self.device):
-            model = self.cls(self.codec.space, self.codec.context_space, self.config).to(self.device)
+            self._model = model = self._build().to(self.device)
             training = Training(
                 self.recipe,
                 device=self.device,
@@ -180,39 +185,73 @@ class Synthesizer:
                 save=save if checkpoint else None,
                 restored=restored[1] if restored else None,
                 interrupted=interrupted,
+                preview=(lambda: preview(self._preview())) if preview else None,
             )
             model.fit(Records(x, c), training)
             self.notes += training.notes
         self._model = model.eval()
         return self
 
-    def _prepare(self, data: Any) -> tuple[Table, Schema]:
-        """The rows and columns to learn from."""
-        table = as_table(data)
-        self._frame = "pandas" if table.frame is not None or not hasattr(data, "__arrow_c_stream__") else "arrow"
+    def _prepare(self, data: Any) -> Dataset:
+        """The records to learn from."""
+        dataset = as_dataset(data)
+        if dataset.kind not in self.cls.accepts:
+            able = [name for name in registry.available() if dataset.kind in _accepts(name)]
+            raise SynthgenError(
+                f"{self.name or self.cls.__name__} takes {PLURAL[self.cls.accepts[0]]}, not {PLURAL[dataset.kind]}; "
+                f"generators that do: {', '.join(able) or 'none installed'}"
+            )
+        self._returns = "pandas"
+        if isinstance(dataset, Images):
+            self._returns = "images"
+            if self.schema is not None or self.drop or set(self.given) - {LABEL}:
+                raise SynthgenError(
+                    "images have no columns to declare, drop or give; their classes can always be given"
+                )
+        else:
+            if dataset.frame is None and hasattr(data, "__arrow_c_stream__"):
+                self._returns = "arrow"
+            dataset = self._prepare_table(dataset)
+        if self.sample and self.sample < len(dataset):
+            rows = np.random.default_rng([self.seed, 1]).choice(len(dataset), self.sample, replace=False)
+            dataset = dataset.take(np.sort(rows))
+        if len(dataset) < LEAST_RECORDS:
+            text = f"there are {len(dataset)} {dataset.noun}"
+            raise SynthgenError(f"{text}; at least {LEAST_RECORDS} are needed to learn from")
+        return dataset
+
+    def _prepare_table(self, table: Table) -> Table:
+        """The table with the columns to learn from, under the schema that is declared."""
         if self.schema is not None:
             table = table.declare(self.schema)
         for name in self.drop:
             if name not in table.data.column_names:
                 raise SynthgenError(f"cannot drop {name!r}; {near(name, table.data.column_names)}")
-        kept = [n for n in table.data.column_names if n not in self.drop]
         schema = table.schema.drop(self.drop)
-        table = table.select(kept)
-        if self.sample and self.sample < len(table):
-            rows = np.random.default_rng([self.seed, 1]).choice(len(table), self.sample, replace=False)
-            table = table.take(np.sort(rows))
-        if len(table) < LEAST_ROWS:
-            raise SynthgenError(f"the table has {len(table)} rows; at least {LEAST_ROWS} are needed to learn from")
-        return table, schema
+        return table.select([n for n in table.data.column_names if n not in self.drop]).declare(schema)
 
-    def _fingerprint(self, table: Table) -> str:
-        """A hash of the table and of everything that shapes the fit."""
-        digest = hashlib.sha256(repr((self.name, self.config, self.recipe, self.given, self.seed)).encode())
-        digest.update(repr((self.keep_rare, table.schema)).encode())
-        for column in table.data.columns:
-            for part in column.combine_chunks().buffers():
-                digest.update(part or b"")
-        return digest.hexdigest()
+    def _fit_codec(self, dataset: Dataset) -> tuple[Codec, list[str]]:
+        if isinstance(dataset, Images):
+            return fit_image_codec(dataset), list(dataset.notes)
+        cls, schema = self.cls, dataset.schema
+        return fit_codec(dataset, schema, self.given, codes=cls.codes, reals=cls.reals, keep_rare=self.keep_rare)
+
+    def _build(self) -> Generator:
+        return self.cls(self.codec.space, self.codec.context_space, self.config)
+
+    def _fingerprint(self, dataset: Dataset) -> str:
+        """A hash of the dataset and of everything that shapes the fit."""
+        shape = (self.name, self.config, self.recipe, self.given, self.seed, self.keep_rare)
+        return hashlib.sha256(repr(shape).encode() + dataset.digest()).hexdigest()
+
+    def _preview(self) -> Dataset:
+        """A few records of the unfinished model, of all classes in turn."""
+        contexts = np.array(self.codec.context.codes).reshape(-1, len(self.codec.context.names))
+        wanted = contexts[np.arange(PREVIEW) % len(contexts)] if len(contexts) else np.zeros((PREVIEW, 0), dtype=int)
+        random = Chunk(self.seed, 0)
+        with seeded(random.torch_seed, self.device), torch.no_grad():
+            drawn = self.model.sample(PREVIEW, self.codec.embed_context(wanted).to(self.device))
+        return self.codec.decode(drawn.cpu(), wanted, random.rng)
 
     def generate(self, n: int, *, seed: int = 0, given: Given | Any = None) -> Any:
         """Draw n new records, in the same kind of frame as was fitted on.
@@ -228,12 +267,12 @@ class Synthesizer:
         """
         return self._joined(list(self.stream(n, seed=seed, given=given)))
 
-    def stream(self, n: int, *, seed: int = 0, given: Given | Any = None) -> Iterator[Table]:
-        """Draw n new records as tables of at most 65 536, one at a time in memory."""
+    def stream(self, n: int, *, seed: int = 0, given: Given | Any = None) -> Iterator[Dataset]:
+        """Draw n new records a chunk at a time: tables of at most 65 536 rows, or at most 1024 images."""
         if n < 1:
             raise SynthgenError(f"{n} records were asked for; ask for at least 1")
         rows = self._given_table(given)
-        for k, start, size in chunks(n, CHUNK):
+        for k, start, size in chunks(n, self.codec.chunk):
             part = rows.take(np.arange(start, start + size) % len(rows)) if rows is not None else None
             yield self._chunk(seed, k, start, size, part)
 
@@ -246,12 +285,12 @@ class Synthesizer:
         given: Given | Any = None,
         report: Callable[[float], None] = lambda done: None,
     ) -> None:
-        """Draw n new records into a `.csv`, `.csv.gz` or `.parquet` file, in memory that does not grow with n.
+        """Draw n new records into a file or folder, in memory that does not grow with n.
 
-        The file looks like the one that was fitted on, and appears whole or not at all.
+        It looks like what was fitted on, and appears whole or not at all.
 
         Args:
-            path: of the file.
+            path: a `.csv`, `.csv.gz` or `.parquet` file for rows; a folder or a `.zip` for images.
             n: number of records.
             seed: the same seed gives the same file.
             given: as in `generate`.
@@ -262,26 +301,23 @@ class Synthesizer:
             ResourceError: the disk is full or the place not writable.
         """
         done = 0
-        with TableWriter(path, self.codec.table_schema) as writer:
+        with writer(path, self.codec.dataset_schema) as output:
             for part in self.stream(n, seed=seed, given=given):
-                writer.write(part)
+                output.write(part)  # type: ignore[arg-type]
                 report((done := done + len(part)) / n)
 
-    def _chunk(self, seed: int, k: int, start: int, size: int, given: Table | None) -> Table:
-        """Chunk k of a generation, from row `start` on."""
-        random = Chunk(seed, k)
-        names = given.data.column_names if given is not None else []
-        asked = np.full((size, len(self.codec.given)), UNKNOWN) if given is None else self.codec.encode_context(given)
-        context = self.codec.draw_context(asked, random.rng)
-        c = self.codec.embed_context(context).to(self.device)
+    def _chunk(self, seed: int, k: int, start: int, size: int, given: Table | None) -> Dataset:
+        """Chunk k of a generation, from record `start` on."""
+        random, codec = Chunk(seed, k), self.codec
+        context = codec.draw_context(codec.asked(given, size), random.rng)
+        c = codec.embed_context(context).to(self.device)
         with seeded(random.torch_seed, self.device), torch.no_grad():
-            if given is not None and any(name in self.codec.modelled for name in names):
-                x, known = (t.to(self.device) for t in self.codec.encode(given, random.rng))
+            if given is not None and codec.completes(given):
+                x, known = (t.to(self.device) for t in codec.encode(given, random.rng))
                 drawn = self._able("complete").complete(x, known, c)
             else:
                 drawn = self.model.sample(size, c)
-        fixed = {name: self.codec.values(name, given) for name in names} if given is not None else None
-        return self.codec.decode(drawn.cpu(), context, random.rng, start, fixed)
+        return codec.decode(drawn.cpu(), context, random.rng, start, codec.fixed(given) if given is not None else None)
 
     def _given_table(self, given: Given | Any) -> Table | None:
         """What is given as a table, its columns and values checked."""
@@ -291,15 +327,8 @@ class Synthesizer:
             cells = {k: pa.array([v if isinstance(v, str) else _plain(v)]) for k, v in given.items()}
             given = Table(pa.table(cells))
         table = as_table(given)
-        for name in table.data.column_names:
-            codec = {**self.codec.modelled, **self.codec.given}.get(name)
-            if codec is None:
-                kind = self.codec.table_schema[name].kind
-                raise SynthgenError(f"column {name!r} is {kind}; only modelled columns can be given")
-            values = self.codec.values(name, table)
-            if (bad := np.flatnonzero((codec.encode(values) == UNKNOWN) & ~is_empty(values))).size:
-                raise unknown_value(codec, name, str(table.data[name][int(bad[0])]))
-        if any(name in self.codec.modelled for name in table.data.column_names):
+        self.codec.asked(table, len(table))
+        if self.codec.completes(table):
             self._able("complete", "; or fit it again and name the columns with --given")
         return table
 
@@ -337,24 +366,122 @@ class Synthesizer:
         """
         return self._joined(list(self.impute_stream(data, seed=seed, draws=draws)))
 
+    def gaps(self, table: Table) -> int:
+        """How many cells of a table `impute` would fill."""
+        codec = self._codec_for("table", "rows")
+        assert isinstance(codec, TableCodec)
+        return int(inference.gaps(codec, table).sum())
+
     def impute_stream(self, data: Any, *, seed: int = 0, draws: int = 15) -> Iterator[Table]:
         """The same, a piece at a time."""
-        return inference.impute(self.codec, self._able("complete"), self.device, as_table(data), seed, draws)
+        codec = self._codec_for("table", "rows")
+        assert isinstance(codec, TableCodec)
+        return inference.impute(codec, self._able("complete"), self.device, as_table(data), seed, draws)
 
-    def anomalies(self, data: Any, *, seed: int = 0) -> NDArray[np.float64]:
-        """How unlikely each record is: minus the log-density in the table's own units, (n,).
+    def inpaint(self, images: Images, known: NDArray[np.bool_], *, seed: int = 0) -> Images:
+        """Draw the pixels of images that are not known, given those that are.
 
-        A label that no training record held adds 10. Empty cells are drawn, not judged.
+        Args:
+            images: of the model's size, mode and classes.
+            known: (n, height, width) or (height, width), where the pixels are kept.
+            seed: of the draws.
 
         Raises:
-            SynthgenError: the generator has no `log_prob`, or a column is missing.
+            SynthgenError: the generator cannot complete records, or was fitted on a table.
         """
-        return inference.anomalies(self.codec, self._able("log_prob"), self.device, as_table(data), seed)
+        codec = self._codec_for("images", "images")
+        assert isinstance(codec, ImageCodec)
+        return inference.inpaint(codec, self._able("complete"), self.device, images, known, seed)
 
-    def _joined(self, parts: list[Table]) -> Any:
-        """Pieces as one frame of the kind that was fitted on."""
-        whole = Table(pa.concat_tables([p.data for p in parts]), parts[0].dialect, parts[0].frame, parts[0].declared)
-        return whole.data if self._frame == "arrow" else whole.to_pandas()
+    def anomalies(self, data: Any, *, seed: int = 0) -> NDArray[np.float64]:
+        """How unlikely each record is, (n,): larger is stranger. `judged_by` says what is measured.
+
+        Minus the log-density in the data's own units, or a bound of it, or the error of reconstruction,
+        whichever the generator has. A label that no training record held adds 10. Empty cells are drawn, not judged.
+
+        Raises:
+            SynthgenError: the generator has none of these, or a column is missing.
+        """
+        return inference.anomalies(self.codec, self._judge(), self.judged_by, self.device, self._like(data), seed)
+
+    @property
+    def judged_by(self) -> str:
+        """What `anomalies` measures: "log_prob", "bound" or "reconstruction"."""
+        return next((a for a in JUDGES if isinstance(self.model, ABILITIES[a])), JUDGES[0])
+
+    def _judge(self) -> Any:
+        return self._able(self.judged_by)
+
+    def encode(self, data: Any, *, seed: int = 0) -> NDArray[np.float32]:
+        """Latent vectors of records, (n, latent).
+
+        Raises:
+            SynthgenError: the generator has no latents.
+        """
+        return inference.to_latent(self.codec, self._able("latents"), self.device, self._like(data), seed)
+
+    def decode(self, latent: NDArray[np.float32], *, given: Given | None = None, seed: int = 0) -> Any:
+        """Records of latent vectors (n, latent), in the kind of frame that was fitted on.
+
+        Args:
+            latent: the vectors.
+            given: values of the context, for all; drawn where they are not given.
+            seed: of the context and of what the codec draws within cells.
+        """
+        table, n = self._given_table(given), len(latent)
+        rows = table.take(np.zeros(n, dtype=int)) if table is not None else None
+        random = Chunk(seed, 0)
+        context = self.codec.draw_context(self.codec.asked(rows, n), random.rng)
+        return self._joined([self._from_latent(torch.from_numpy(latent), context, random)])
+
+    def interpolate(self, a: Any = None, b: Any = None, *, steps: int = 8, seed: int = 0) -> Any:
+        """A path of records between two, along the generator's latents.
+
+        Args:
+            a: a dataset whose first record is where the path begins; a random record by default.
+            b: where it ends.
+            steps: records on the path, both ends among them.
+            seed: of random ends.
+
+        Raises:
+            SynthgenError: the generator has no latents.
+        """
+        model, random = self._able("latents"), Chunk(seed, 0)
+        ends = [
+            self._chunk(seed, k, 0, 1, None) if e is None else self._like(e).take([0]) for k, e in enumerate((a, b))
+        ]
+        z = [inference.to_latent(self.codec, model, self.device, end, seed) for end in ends]
+        contexts = [self.codec.draw_context(self.codec.encode_context(end), random.rng) for end in ends]
+        share = np.linspace(0, 1, steps)[:, None]
+        path = inference.path(torch.from_numpy(z[0]), torch.from_numpy(z[1]), steps)
+        context = np.where(share < 0.5, contexts[0], contexts[1])
+        return self._joined([self._from_latent(path, context, random)])
+
+    def _from_latent(self, z: Tensor, context: NDArray[np.int64], random: Chunk) -> Dataset:
+        c = self.codec.embed_context(context).to(self.device)
+        with seeded(random.torch_seed, self.device), torch.no_grad():
+            x = self._able("latents").from_latent(z.to(self.device), c)
+        return self.codec.decode(x.cpu(), context, random.rng)
+
+    def _codec_for(self, kind: str, what: str) -> Codec:
+        """The codec, where it is that of a kind of dataset."""
+        if self.codec.kind != kind:
+            raise SynthgenError(f"the model was fitted on {PLURAL[self.codec.kind]}; it cannot fill {what}")
+        return self.codec
+
+    def _like(self, data: Any) -> Dataset:
+        """A dataset of the kind that was fitted on."""
+        dataset = as_dataset(data)
+        if dataset.kind != self.codec.kind:
+            raise SynthgenError(f"the model was fitted on {PLURAL[self.codec.kind]}, not on {PLURAL[dataset.kind]}")
+        return dataset
+
+    def _joined(self, parts: Sequence[Dataset]) -> Any:
+        """Pieces as one dataset, for tables a frame of the kind that was fitted on."""
+        whole: Dataset = type(parts[0]).join(parts)  # type: ignore[arg-type]
+        if isinstance(whole, Images):
+            return whole
+        return whole.data if self._returns == "arrow" else whole.to_pandas()
 
     def save(self, path: str | Path) -> None:
         """Write the model as a folder, whole or not at all.
@@ -380,8 +507,9 @@ class Synthesizer:
             recipe=self.recipe.model_dump(mode="json"),
             seed=self.seed,
             rows=self._rows,
-            frame=self._frame,
-            chunk=CHUNK,
+            kind=self.codec.kind,
+            returns=self._returns,
+            chunk=self.codec.chunk,
             codec=self.codec.state(),
         ).model_dump()
 
@@ -404,14 +532,17 @@ class Synthesizer:
             raise SynthgenError(
                 f"the model {path} needs generator {plugin.name!r}; install package {plugin.distribution}"
             )
-        if manifest.chunk != CHUNK:
-            raise SynthgenError(f"the model {path} generates in chunks of {manifest.chunk}, this synthgen in {CHUNK}")
+        codec = _codec(manifest.kind, manifest.codec)
+        if manifest.chunk != codec.chunk:
+            raise SynthgenError(
+                f"the model {path} generates in chunks of {manifest.chunk}, this synthgen in {codec.chunk}"
+            )
         self = cls(plugin.name, seed=manifest.seed, device=device)
-        self.config, self.recipe = parse_settings(self.cls, {**manifest.recipe, **manifest.config})
-        self._codec = TableCodec.from_state(manifest.codec)
-        self._frame, self._rows = manifest.frame, manifest.rows
-        self.given = tuple(self.codec.context.names)
-        model = self.cls(self.codec.space, self.codec.context_space, self.config)
+        self.settings = {**manifest.recipe, **manifest.config}
+        self.config, self.recipe = parse_settings(self.cls, self.settings)
+        self._codec, self._returns, self._rows = codec, manifest.returns, manifest.rows
+        self.given = tuple(codec.context.names)
+        model = self._build()
         model.load_weights(weights)
         self._model = model.to(self.device).eval()
         return self
@@ -428,6 +559,18 @@ def _restore(checkpoint: Path, mark: str) -> tuple[dict[str, Any], State] | None
             "or remove it and fit without --resume"
         )
     return manifest, state
+
+
+def _codec(kind: str, state: Any) -> Codec:
+    return (ImageCodec if kind == "images" else TableCodec).from_state(state)
+
+
+def _accepts(name: str) -> tuple[str, ...]:
+    """What an installed generator takes; nothing where it cannot be loaded."""
+    try:
+        return registry.load(name).accepts
+    except SynthgenError:
+        return ()
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Training: how long, how fast and where a generator learns, and the one loop that all losses share."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,15 +35,21 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(30, ge=1, le=100_000, description="passes over the records")
+    epochs: int = Field(30, ge=1, le=100_000, description="passes over the records, where steps is 0")
+    steps: int = Field(0, ge=0, le=100_000_000, description="steps of the training; 0: as many as the epochs make")
     batch_size: int = Field(512, ge=1, le=1_000_000, description="records per step; small tables use fewer")
     learning_rate: float = Field(5e-3, gt=0, le=1, description="peak of the cosine schedule")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's decay")
+    momentum: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' moving average, which is kept")
 
     def batch(self, n: int) -> int:
         """Records per step for a table of n: a sixteenth of it at most, so that small tables take steps too."""
         return min(self.batch_size, max(32, n // 16))
+
+    def total(self, n: int) -> int:
+        """Steps of the training for n records."""
+        return self.steps or self.epochs * math.ceil(n / self.batch(n))
 
 
 class Training:
@@ -56,9 +63,10 @@ class Training:
         save: called with the state to keep when a checkpoint is due.
         restored: the state that a checkpoint kept, to go on from.
         interrupted: whether the user asked to stop.
+        preview: called now and then, while the modules hold averaged weights.
     """
 
-    save_every = 60.0  # seconds between checkpoints
+    save_every = 60.0  # seconds between checkpoints, and between previews
 
     def __init__(
         self,
@@ -70,6 +78,7 @@ class Training:
         save: Callable[[State], None] | None = None,
         restored: State | None = None,
         interrupted: Callable[[], bool] | None = None,
+        preview: Callable[[], None] | None = None,
     ) -> None:
         self.recipe = recipe or Recipe()
         self.device = torch.device(device)
@@ -79,6 +88,8 @@ class Training:
         self._report = report
         self._save = save
         self._interrupted = interrupted
+        self._preview, self._previewed = preview, self._start
+        self._stages: list[State] = []  # what each call of `train` ended with
         self.notes: list[str] = []
 
     @property
@@ -107,16 +118,31 @@ class Training:
         """
         stop = self._interrupted is not None and self._interrupted()
         if self._save and (stop or time.monotonic() - self._saved > self.save_every):
-            self._save(state())
+            ended = {f"{_stage(k)}{name}": t for k, stage in enumerate(self._stages) for name, t in stage.items()}
+            self._save(ended | state())
             self._saved = time.monotonic()
         if stop:
             raise Interrupted("interrupted")
 
-    def train(self, objectives: Sequence[Objective], records: Records) -> None:
+    def look(self, shown: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        """To be called between rounds of work: shows a preview when it is time, within the block `shown`."""
+        if self._preview and time.monotonic() - self._previewed > self.save_every:
+            with shown(), torch.random.fork_rng():
+                self._preview()
+            self._previewed = time.monotonic()
+
+    def train(self, objectives: Sequence[Objective], records: Records, until: float = 1.0, share: float = 1.0) -> None:
         """Minimise the mean of each objective's loss in turn; the modules end with averaged weights.
 
-        AdamW with a warm-up and a cosine decay that ends when the epochs or the time do, whichever is
+        AdamW with a warm-up and a cosine decay that ends when the steps or the time do, whichever is
         sooner, so that every stop is the end of a schedule. Goes on from a checkpoint where there is one.
+        A family may call it several times, for one part after the other.
+
+        Args:
+            objectives: what is trained.
+            records: what it is trained on.
+            until: share of the time allowed by which this call ends.
+            share: of the recipe's steps that this call takes.
 
         Raises:
             SynthgenError: a loss is no longer finite.
@@ -126,32 +152,43 @@ class Training:
             raise ValueError("at most one objective of a family may see the data")
         for objective in objectives:
             objective.module.to(self.device).train()
-        loop = _Loop(self, objectives, records.to(self.device))
-        if self.restored:
-            loop.load(self.restored)
+        loop = _Loop(self, objectives, records.to(self.device), until, share)
+        prefix = _stage(len(self._stages))
+        if self.restored and (state := _part(self.restored, prefix)):
+            loop.load(state)
         for _ in loop.steps():
-            self.checkpoint(loop.state)
+            self.checkpoint(lambda: {f"{prefix}{name}": t for name, t in loop.state().items()})
+            self.look(loop.averaged)
+        self._stages.append(loop.state() | {"ended": torch.tensor(True)})
         loop.finish()
+
+    def allowed(self, share: float, until: float = 1.0) -> float:
+        """The share done of a piece of work that may take until a share of the time: by steps or by time."""
+        if self._seconds is None:
+            return share
+        return max(share, (1 - self.seconds_left / max(self._seconds, 1e-9)) / until)
 
     def done(self, share: float) -> float:
         """The share of the work done by steps or by time, whichever is further; 1 ends the training."""
-        if self._seconds is None:
-            return share
-        return max(share, 1 - self.seconds_left / max(self._seconds, 1e-9))
+        return self.allowed(share)
 
 
 class _Loop:
     """The state of one call of `Training.train`: optimisers, averages, position."""
 
-    def __init__(self, training: Training, objectives: Sequence[Objective], records: Records) -> None:
+    def __init__(
+        self, training: Training, objectives: Sequence[Objective], records: Records, until: float, share: float
+    ) -> None:
         self.training, self.objectives, self.records = training, objectives, records
+        self.until = until
         recipe = training.recipe
         self.batch = recipe.batch(len(records))
-        self.total = recipe.epochs * math.ceil(len(records) / self.batch)
+        self.total = max(1, round(recipe.total(len(records)) * share))
+        self.ended = False
         self.warmup = min(100, self.total // 10 + 1)
         self.parameters = [[p for p in o.module.parameters() if p.requires_grad] for o in objectives]
         self.optimizers = [
-            torch.optim.AdamW(ps, recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+            torch.optim.AdamW(ps, recipe.learning_rate, betas=(recipe.momentum, 0.99), weight_decay=recipe.weight_decay)
             for ps in self.parameters
         ]
         self.averages = [[p.detach().clone() for p in ps] for ps in self.parameters]
@@ -161,7 +198,7 @@ class _Loop:
     def steps(self) -> Iterator[int]:
         """Run to the end of the schedule, yielding after every step."""
         per_epoch = math.ceil(len(self.records) / self.batch)
-        while self.training.done(self.step / self.total) < 1:
+        while self._done() < 1:
             skip = self.step % per_epoch  # more than 0 only just after a checkpoint was restored
             now = torch.get_rng_state()
             if skip:
@@ -172,11 +209,14 @@ class _Loop:
                     continue
                 if skip and i == skip:
                     torch.set_rng_state(now)
-                done = self.training.done(self.step / self.total)
+                done = self._done()
                 if done >= 1:
                     return
                 self._descend(x, c, done)
                 yield self.step
+
+    def _done(self) -> float:
+        return 1.0 if self.ended else self.training.allowed(self.step / self.total, self.until)
 
     def _descend(self, x: Tensor, c: Tensor, done: float) -> None:
         """One step of every objective."""
@@ -191,7 +231,7 @@ class _Loop:
                 raise ValueError(f"a loss has shape {tuple(losses.shape)}, not one number per record")
             loss = losses.mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward(inputs=self.parameters[k])  # type: ignore[no-untyped-call]
             optimizer.step()
             with torch.no_grad():
                 torch._foreach_lerp_(self.averages[k], list[Tensor](self.parameters[k]), 1 - decay)
@@ -213,6 +253,18 @@ class _Loop:
         for objective in self.objectives:
             objective.module.eval()
 
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """A block in which the modules hold the averaged weights."""
+        own = [[p.detach().clone() for p in ps] for ps in self.parameters]
+        self.finish()
+        yield
+        with torch.no_grad():
+            for ps, weights in zip(self.parameters, own, strict=True):
+                torch._foreach_copy_(list[Tensor](ps), weights)
+        for objective in self.objectives:
+            objective.module.train()
+
     def state(self) -> State:
         """Everything that going on from here needs."""
         state = {"step": torch.tensor(self.step), "rng": torch.get_rng_state(), "epoch_rng": self.epoch_rng}
@@ -225,7 +277,7 @@ class _Loop:
 
     def load(self, state: State) -> None:
         """Go back to what `state` returned."""
-        self.step = int(state["step"])
+        self.step, self.ended = int(state["step"]), "ended" in state
         for k, objective in enumerate(self.objectives):
             objective.module.load_state_dict(_part(state, f"{k}.module."))
             self.averages[k] = [state[f"{k}.average.{i}"] for i in range(len(self.averages[k]))]
@@ -237,6 +289,11 @@ class _Loop:
             self.optimizers[k].load_state_dict({"state": entries, "param_groups": groups})
         self.epoch_rng = state["epoch_rng"]
         torch.set_rng_state(state["rng"])
+
+
+def _stage(number: int) -> str:
+    """Prefix of the state of a call of `train`."""
+    return f"stage {number}."
 
 
 def _part(state: State, prefix: str) -> State:

@@ -14,7 +14,7 @@ from synthgen.cli.console import printable
 from synthgen.cli.fit import fit
 from synthgen.cli.generate import generate
 from synthgen.cli.inspect import info, list_, schema
-from synthgen.cli.use import anomalies, impute
+from synthgen.cli.use import anomalies, impute, interpolate
 from synthgen.errors import Interrupted, ResourceError, SynthgenError, near
 
 
@@ -33,10 +33,10 @@ class Group(click.Group):
 @click.version_option(__version__, prog_name="synthgen")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 def app(debug: bool) -> None:
-    """Fit a generative model on your own table, generate new records like it."""
+    """Fit a generative model on your own table or images, generate new records like them."""
 
 
-for command in (list_, info, schema, fit, generate, impute, anomalies):
+for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate):
     app.add_command(command)
 
 

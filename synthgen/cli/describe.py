@@ -4,7 +4,7 @@ from typing import Any
 
 from synthgen import artifact, registry
 from synthgen.errors import SynthgenError, near
-from synthgen.generator import abilities
+from synthgen.generator import Generator, abilities
 from synthgen.synthesizer import Synthesizer
 from synthgen.training import Recipe
 
@@ -15,10 +15,13 @@ def describe_generator(name: str) -> tuple[str, dict[str, Any]]:
         raise SynthgenError(f"{name!r} is no generator and no model; {near(name, registry.available())}")
     cls = registry.load(name)
     point = registry.available()[name]
-    uses_loop = "fit" not in cls.__dict__
     settings = _settings(cls.Config.model_fields, {})
-    if uses_loop:
+    if cls.loss is not Generator.loss:
         settings |= _settings(Recipe.model_fields, cls.recipe.model_dump())
+        if "images" in cls.accepts and "table" in cls.accepts:
+            for key, value in cls.image_recipe.model_dump().items():
+                if key in settings and value != settings[key]["default"]:
+                    settings[key]["description"] += f"; {value} for images"
     able = abilities(cls)
     fields = {
         "name": name,
@@ -62,7 +65,9 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
     manifest, weights = artifact.load(path)
     synthesizer = Synthesizer.load(path, device="cpu")
     codec = synthesizer.codec
-    kinds = {c.name: c.kind for c in codec.table_schema.columns}
+    table = codec.kind == "table"
+    kinds = {c.name: c.kind for c in codec.dataset_schema.columns} if table else {}
+    images = {} if table else codec.dataset_schema.model_dump()
     able = abilities(synthesizer.cls)
     size = sum(t.nbytes for t in weights.values())
     fields = {
@@ -72,19 +77,26 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
         "config": manifest["config"],
         "rows": manifest["rows"],
         "columns": kinds,
+        "images": images,
         "given": codec.context.names,
         "abilities": able,
         "bytes": size,
     }
-    free = ["any modelled column"] if "complete" in able else []
+    free = ["any modelled column"] if table and "complete" in able else []
     given = " or ".join(filter(None, [", ".join(codec.context.names), *free]))
     plugin = manifest["plugin"]
     lines = [
-        f"{path}: {plugin['name']} ({plugin['distribution']} {plugin['version']}), {manifest['rows']} rows, "
-        f"{size / 1e6:.1f} MB of weights",
+        f"{path}: {plugin['name']} ({plugin['distribution']} {plugin['version']}), "
+        f"{manifest['rows']} {synthesizer.noun}, {size / 1e6:.1f} MB of weights",
         f"settings: {', '.join(f'{k}={v}' for k, v in manifest['config'].items())}",
-        f"can be given: {given or 'nothing; name columns when fitting: --given COL'}",
-        "columns:",
-        *(f"  {name}: {kind}" for name, kind in kinds.items()),
+        f"can be given: {given or ('nothing; name columns when fitting: --given COL' if table else 'nothing')}",
     ]
+    if table:
+        lines += ["columns:", *(f"  {name}: {kind}" for name, kind in kinds.items())]
+    else:
+        schema = codec.dataset_schema
+        lines += [
+            f"images: {schema.width} x {schema.height} {schema.mode}",
+            f"classes: {', '.join(schema.classes) or 'none'}",
+        ]
     return "\n".join(lines), fields

@@ -1,18 +1,31 @@
-"""`synthgen fit`: learn from a table, write a model."""
+"""`synthgen fit`: learn from a table or from images, write a model."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from synthgen.cli.console import Console, duration, interruptible
-from synthgen.cli.options import Seconds, check_folder, output_options, read_data, reading_options, settings_of
+from synthgen.cli.options import (
+    Seconds,
+    check_folder,
+    image_options,
+    output_options,
+    read_data,
+    read_images,
+    reading_options,
+    settings_of,
+)
 from synthgen.errors import Interrupted, ResourceError, SynthgenError
+
+if TYPE_CHECKING:
+    from synthgen.data import Dataset
 
 
 @click.command()
@@ -29,6 +42,8 @@ from synthgen.errors import Interrupted, ResourceError, SynthgenError
 @click.option("--sample", type=click.IntRange(10), metavar="ROWS", help="Fit on so many rows, drawn at random.")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted fit of the same model stopped.")
 @click.option("--keep-rare", is_flag=True, help="Keep values that fewer than 5 records hold.")
+@click.option("--preview", type=click.Path(), help="Where a sheet of images drawn so far goes.  [OUT.preview.png]")
+@image_options
 @reading_options
 @output_options
 def fit(
@@ -45,12 +60,19 @@ def fit(
     sample: int | None,
     resume: bool,
     keep_rare: bool,
+    preview: str | None,
+    size: int | None,
+    aspect: str | None,
+    strict: bool,
     delimiter: str | None,
     encoding: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Learn from DATA (.csv, .csv.gz or .parquet) and write a model."""
+    """Learn from DATA and write a model.
+
+    DATA is a table (.csv, .csv.gz or .parquet), or a folder of images or a .zip of one, whose subfolders are classes.
+    """
     start = time.monotonic()
     console = Console(quiet, as_json)
     _check_model_path(Path(out))
@@ -61,7 +83,7 @@ def fit(
     options |= settings_of(settings, reserved=[*options, "schema"])
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
-    table = read_data(data, schema_path, delimiter, encoding)
+    dataset = _read(data, schema_path, delimiter, encoding, console, size=size, aspect=aspect, strict=strict)
     reason = ""
     checkpoint = Path(out).with_name(Path(out).name + ".checkpoint")
     if generator == "auto" and resume and checkpoint.exists():
@@ -72,7 +94,7 @@ def fit(
             from synthgen.compare import best
 
             choice = best(
-                table,
+                dataset,
                 options=options,
                 seconds=max_time and max_time / 3,
                 say=console.say,
@@ -84,10 +106,12 @@ def fit(
         if max_time is not None:
             options["max_time"] = max(1.0, max_time - (time.monotonic() - start))
         synthesizer = Synthesizer(generator, **options)
+        show = _previewer(Path(preview or f"{out}.preview.png"), console) if dataset.kind == "images" else None
         try:
             synthesizer.fit(
-                table,
+                dataset,
                 report=console.progress(f"fitting {generator}"),
+                preview=show,
                 checkpoint=checkpoint,
                 resume=resume,
                 interrupted=interrupted,
@@ -100,18 +124,52 @@ def fit(
     for note in synthesizer.notes:
         console.say(note)
     seconds = time.monotonic() - start
-    modelled = len(synthesizer.codec.modelled) + len(synthesizer.codec.given)
+    shape = synthesizer.codec.space.shape
+    about = f"{' x '.join(map(str, shape))}" if len(shape) == 3 else f"{len(shape) and shape[0]} columns"
+    ending = ".csv" if dataset.kind == "table" else ""
     console.result(
-        f"{out}: {generator} fitted on {len(table)} rows, {modelled} columns, in {duration(seconds)}; "
-        f"generate with: synthgen generate {out} -n 1000 -o synthetic.csv",
+        f"{out}: {generator} fitted on {len(dataset)} {dataset.noun}, {about}, in {duration(seconds)}; "
+        f"generate with: synthgen generate {out} -n 1000 -o synthetic{ending}",
         model=str(out),
         generator=generator,
         reason=reason,
-        rows=len(table),
-        columns=modelled,
+        rows=len(dataset),
+        shape=shape,
         seconds=round(seconds, 2),
         notes=synthesizer.notes,
     )
+
+
+def _read(
+    data: str, schema_path: str | None, delimiter: str | None, encoding: str | None, console: Console, **reading: Any
+) -> Dataset:
+    """The dataset."""
+    from synthgen.data import holds_images
+
+    if holds_images(data):
+        if schema_path or delimiter or encoding:
+            raise SynthgenError(f"{data} holds images; --schema, --delimiter and --encoding are for tables")
+        return read_images(data, console, **reading)
+    if any(reading.values()):
+        raise SynthgenError(f"{data} is a table; --size, --aspect and --strict are for images")
+    return read_data(data, schema_path, delimiter, encoding)
+
+
+def _previewer(path: Path, console: Console) -> Callable[[Dataset], None]:
+    """A function that writes images to a sheet, and says so the first time."""
+    said = False
+
+    def show(images: Dataset) -> None:
+        nonlocal said
+        from synthgen.data import Images, write_sheet
+
+        assert isinstance(images, Images)
+        write_sheet(path, images, columns=min(16, max(8, len(images.schema.classes))))
+        if not said:
+            console.say(f"what is drawn so far: {path}")
+        said = True
+
+    return show
 
 
 def _unfinished(checkpoint: Path) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,13 @@ from synthgen.errors import SynthgenError
 @click.command()
 @click.argument("model", type=click.Path())
 @click.option("-n", "n", type=click.IntRange(1), help="Number of records; as many as --given-file has by default.")
-@click.option("-o", "out", type=click.Path(), required=True, help="A .csv, .csv.gz or .parquet file.")
+@click.option(
+    "-o",
+    "out",
+    type=click.Path(),
+    required=True,
+    help="A .csv, .csv.gz or .parquet file; for images a folder or a .zip.",
+)
 @click.option("--given", multiple=True, metavar="COL=VALUE", help="Hold a column at a value in every record.")
 @click.option("--given-file", type=click.Path(), help="A table of values to hold; its rows are taken in turn.")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same records.")
@@ -41,18 +47,21 @@ def generate(
     if n is None and given_file is None:
         raise SynthgenError("say how many records with -n")
     from synthgen import Synthesizer
-    from synthgen.data import read
-    from synthgen.data.table import check_output
+    from synthgen.data import check_place
+    from synthgen.data.table import read_table
 
-    check_output(Path(out))
     synthesizer = Synthesizer.load(model, device)
-    held: Any = assignments(given, synthesizer.codec.table_schema.names)
+    codec = synthesizer.codec
+    check_place(out, codec.kind)
+    held: Any = assignments(given, codec.dataset_schema.names if codec.kind == "table" else codec.context.names)
     if given_file is not None:
-        held = read(given_file)
+        held = read_table(Path(given_file))
         n = n or len(held)
         if n % len(held):
             raise SynthgenError(f"{n} records are no multiple of the {len(held)} rows of {given_file}")
     assert n is not None
     synthesizer.write(out, n, seed=seed, given=held, report=console.progress("generating"))
     seconds = time.monotonic() - start
-    console.result(f"{out}: {n} records in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2))
+    console.result(
+        f"{out}: {n} {synthesizer.noun} in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2)
+    )

@@ -12,7 +12,9 @@ import click
 from synthgen.errors import SynthgenError, near
 
 if TYPE_CHECKING:
-    from synthgen.data import Table
+    from synthgen.cli.console import Console
+    from synthgen.codec import Codec
+    from synthgen.data import Dataset, Images, Table
     from synthgen.schema import Dialect, Schema
 
 Command = Callable[..., Any]
@@ -43,6 +45,39 @@ def reading_options(command: Command) -> Command:
     return click.option("--delimiter", help="Delimiter of a CSV. Found out by default.")(command)
 
 
+def image_options(command: Command) -> Command:
+    """How images are read."""
+    command = click.option("--strict", is_flag=True, help="A file that cannot be read is an error.")(command)
+    command = click.option("--aspect", help="How images become squares: crop, pad or stretch.")(command)
+    return click.option("--size", type=click.IntRange(1), metavar="PX", help="Make images squares of PX pixels.")(
+        command
+    )
+
+
+def read_images(path: str, console: Console, **options: Any) -> Images:
+    """The images of a folder or a `.zip`; what reading did to them is said by whoever fits them."""
+    from synthgen.data import read
+
+    images: Images = read(path, **options, report=console.progress("reading"))
+    return images
+
+
+def read_like(path: str, codec: Codec, console: Console, delimiter: str | None, encoding: str | None) -> Dataset:
+    """A dataset of the kind that a model was fitted on."""
+    from synthgen.data import holds_images
+
+    if codec.kind == "images":
+        if not holds_images(path):
+            raise SynthgenError(f"the model was fitted on images, and {path} is no folder of images")
+        images = read_images(path, console, schema=codec.dataset_schema)
+        for note in images.notes:
+            console.say(note)
+        return images
+    if holds_images(path):
+        raise SynthgenError(f"the model was fitted on a table, and {path} is a folder or a .zip")
+    return read_data(path, None, delimiter, encoding, codec.dataset_schema)
+
+
 def read_data(
     path: str,
     schema_path: str | None,
@@ -51,7 +86,7 @@ def read_data(
     known: Schema | None = None,
 ) -> Table:
     """A table, under the schema of a file or of a model."""
-    from synthgen.data import read
+    from synthgen.data.table import read_table
     from synthgen.schema import Dialect, Schema
 
     declared = known
@@ -72,7 +107,7 @@ def read_data(
             encoding=encoding or base.encoding,
             space=base.space,
         )
-    table = read(path, dialect)
+    table = read_table(Path(path), dialect)
     if known is not None:
         present = [c for c in known.columns if c.name in table.data.column_names]
         declared = known.model_copy(update={"columns": tuple(present), "rules": ()})

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from synthgen.codec.base import Context
 from synthgen.codec.categorical import fit_categorical
 from synthgen.codec.made import Constant, fit_id, fit_text
 from synthgen.codec.numeric import CELLS, Numeric, fit_numeric
 from synthgen.codec.repair import observe
-from synthgen.codec.table import ColumnCodec, Context, TableCodec
+from synthgen.codec.table import ColumnCodec, TableCodec
 from synthgen.data.cells import column_values
 from synthgen.data.table import Table
 from synthgen.dp.budget import Budget
@@ -70,8 +71,7 @@ def fit_codec(
         )
     update: dict[str, Any] = {"combinations": observe(schema, lambda n: codec.values(n, table))}
     if given:
-        combos, counts = np.unique(codec.encode_context(table), axis=0, return_counts=True)
-        update["context"] = Context(names=list(given), codes=combos.tolist(), counts=counts.tolist())
+        update["context"] = Context.count(list(given), codec.encode_context(table))
     return TableCodec.model_validate({**codec.model_dump(), **update}), notes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def _cells(values: Any) -> list[Cell]:
 def repair(
     values: Values,
     schema: Schema,
-    combinations: list[Combinations],
+    combinations: Sequence[Combinations],
     held: Masks,
     steps: Mapping[str, float],
     rng: np.random.Generator,

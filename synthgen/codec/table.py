@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from synthgen.codec.categorical import Categorical
+from synthgen.codec.base import Codec
+from synthgen.codec.categorical import Categorical, Ints
 from synthgen.codec.made import Constant, Id, Text
-from synthgen.codec.numeric import Floats, Ints, Numeric
+from synthgen.codec.numeric import Floats, Numeric
 from synthgen.codec.rare import UNKNOWN
 from synthgen.codec.repair import Combinations, repair
 from synthgen.data.cells import column_values, typed_column
 from synthgen.data.table import Table
 from synthgen.errors import SynthgenError, near
-from synthgen.schema import Schema, explain
+from synthgen.schema import Schema
 from synthgen.space import Space
 
 ColumnCodec = Annotated[Numeric | Categorical | Constant | Id | Text, Field(discriminator="kind")]
@@ -30,30 +31,20 @@ Modelled = Numeric | Categorical
 Fixed = Mapping[str, Floats | pa.Array]
 
 
-class Context(BaseModel):
-    """The columns that are given, and the joint frequencies of their codes, drawn from where they are not."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    names: list[str] = []
-    codes: list[list[int]] = []
-    counts: list[int] = []
-
-
-class TableCodec(BaseModel):
+class TableCodec(Codec):
     """A table to records and back; made by `fit_codec`, always fitted. `state()` is its JSON.
 
     `space` has one column per modelled column of the table. Columns named in `context` leave it and travel
     beside it; ids, texts and constants are made when decoding.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[Literal["table"]] = "table"
+    chunk: ClassVar[int] = 65_536
 
     table_schema: Schema
     columns: dict[str, ColumnCodec]
-    context: Context = Context()
-    real: list[str] = []
-    combinations: list[Combinations] = []
+    real: tuple[str, ...] = ()
+    combinations: tuple[Combinations, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> TableCodec:
@@ -67,6 +58,11 @@ class TableCodec(BaseModel):
         if len(codes) != len(self.context.counts) or (codes < 0).any() or (codes >= sizes).any():
             raise ValueError("the context's frequencies contradict its columns")
         return self
+
+    @property
+    def dataset_schema(self) -> Schema:
+        """The schema of the tables that it makes."""
+        return self.table_schema
 
     @cached_property
     def modelled(self) -> dict[str, Modelled]:
@@ -124,44 +120,38 @@ class TableCodec(BaseModel):
         ]
         return np.stack(codes, axis=1) if codes else np.zeros((len(table), 0), dtype=np.int64)
 
-    def embed_context(self, codes: Ints) -> Tensor:
-        """Context codes (n, columns) to what a generator is told: (n, width)."""
-        return self.context_space.embed(torch.from_numpy(codes.astype(np.float32)))
-
-    def draw_context(self, given: Ints, rng: np.random.Generator) -> Ints:
-        """Fill the UNKNOWN codes of contexts (n, columns) from the joint frequencies, given the others.
+    def asked(self, given: Table | None, n: int) -> Ints:
+        """Context codes (n, context columns) that a table asks for; UNKNOWN where nothing is given.
 
         Raises:
-            SynthgenError: no training record holds what is given.
+            SynthgenError: it names a column that is not modelled, or a value that the column never held.
         """
-        combos, counts = np.array(self.context.codes), np.array(self.context.counts, dtype=float)
-        result = given.copy()
-        if not given.shape[1]:
-            return result
-        patterns, inverse = np.unique(given, axis=0, return_inverse=True)
-        for k, pattern in enumerate(patterns):
-            rows = np.flatnonzero(inverse.ravel() == k)
-            fits = ((combos == pattern) | (pattern == UNKNOWN)).all(axis=1)
-            if (pattern != UNKNOWN).all():
-                continue
-            if not fits.any():
-                names = [n for n, code in zip(self.context.names, pattern, strict=True) if code != UNKNOWN]
-                raise SynthgenError(f"no training record holds what is given for {', '.join(names)}")
-            drawn = rng.choice(np.flatnonzero(fits), len(rows), p=counts[fits] / counts[fits].sum())
-            result[rows] = combos[drawn]
-        return result
+        if given is None:
+            return np.full((n, len(self.given)), UNKNOWN)
+        for name in given.data.column_names:
+            codec = {**self.modelled, **self.given}.get(name)
+            if codec is None:
+                kind = self.table_schema[name].kind
+                raise SynthgenError(f"column {name!r} is {kind}; only modelled columns can be given")
+            values = self.values(name, given)
+            if (bad := np.flatnonzero((codec.encode(values) == UNKNOWN) & ~is_empty(values))).size:
+                raise unknown_value(codec, name, str(given.data[name][int(bad[0])]))
+        return self.encode_context(given)
+
+    def completes(self, given: Table) -> bool:
+        """Whether a table of what is given names columns of the records themselves."""
+        return any(name in self.modelled for name in given.data.column_names)
+
+    def fixed(self, given: Table) -> Fixed:
+        """The values of a table that are given, for `decode`."""
+        return {name: self.values(name, given) for name in given.data.column_names}
 
     def decode(
         self, x: Tensor, context: Ints, rng: np.random.Generator, start: int = 0, fixed: Fixed | None = None
     ) -> Table:
         """Records (n, columns) with their context codes to a table of typed columns.
 
-        Args:
-            x: records of the space.
-            context: (n, context columns) codes.
-            rng: draws values within cells and makes ids and texts.
-            start: number of the first row in its generation, which ids count from.
-            fixed: values of cells that are given, NaN or null elsewhere; rules do not change them.
+        Rules do not change the cells that are `fixed`, which are NaN or null elsewhere.
         """
         values: dict[str, Floats | pa.Array] = {}
         records = x.numpy().astype(float)
@@ -225,6 +215,12 @@ class TableCodec(BaseModel):
             votes[:, 0] = -1
         return codec.decode(votes.argmax(axis=1))
 
+    def check(self, table: Table) -> None:
+        """Raise SynthgenError where a table lacks a modelled column."""
+        for name in (*self.modelled, *self.given):
+            if name not in table.data.column_names:
+                raise SynthgenError(f"the table has no column {name!r}; {near(name, table.data.column_names)}")
+
     def unseen(self, table: Table) -> Ints:
         """How many labels of each record no training record held, (n,)."""
         count = np.zeros(len(table), dtype=np.int64)
@@ -238,21 +234,10 @@ class TableCodec(BaseModel):
         """A column of a table as what its codec works on."""
         return column_values(self.table_schema[name], table.data[name].combine_chunks())
 
-    def state(self) -> dict[str, Any]:
-        """The codec as JSON."""
-        return self.model_dump(mode="json")
 
-    @classmethod
-    def from_state(cls, state: Any) -> Self:
-        """The codec that `state` came from.
-
-        Raises:
-            SynthgenError: the state contradicts itself.
-        """
-        try:
-            return cls.model_validate(state)
-        except ValidationError as error:
-            raise SynthgenError(f"the stored codec is damaged: {explain(error)}") from error
+def is_empty(values: Any) -> NDArray[np.bool_]:
+    """Which cells of a column, as its codec takes them, hold nothing, (n,)."""
+    return np.isnan(values) if isinstance(values, np.ndarray) else np.asarray(pc.is_null(values))
 
 
 def _overlay(values: dict[str, Floats | pa.Array], name: str, fixed: Floats | pa.Array) -> NDArray[np.bool_]:

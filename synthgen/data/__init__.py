@@ -1,32 +1,100 @@
-"""Datasets on disk and in memory: `read` and `write`; a table is a `.csv`, `.csv.gz` or `.parquet` file."""
+"""Datasets on disk and in memory: `read` and `write`.
+
+A table is a `.csv`, `.csv.gz` or `.parquet` file, images are a folder or a `.zip` of one.
+"""
 
 from pathlib import Path
+from typing import Any
 
-from synthgen.data.table import Table, TableWriter, as_table, read_table
+from synthgen.data.images import Images, ImageSchema, read_images
+from synthgen.data.pictures_out import ImageWriter, check_image_output, write_sheet
+from synthgen.data.table import ENDINGS, Table, TableWriter, as_table, check_output, read_table
 from synthgen.errors import SynthgenError
-from synthgen.schema import Dialect
+from synthgen.schema import Dialect, Schema
 
-__all__ = ["Table", "TableWriter", "as_table", "read", "write"]
+Dataset = Table | Images
+
+__all__ = [
+    "Dataset",
+    "ImageSchema",
+    "Images",
+    "Table",
+    "as_dataset",
+    "as_table",
+    "check_place",
+    "read",
+    "write",
+    "write_sheet",
+    "writer",
+]
 
 
-def read(path: str | Path, dialect: Dialect | None = None) -> Table:
-    """Read a dataset; how a CSV is written is found out unless `dialect` tells.
+def holds_images(path: str | Path) -> bool:
+    """Whether a path is that of images: a folder, or a `.zip` of one."""
+    path = Path(path)
+    return path.is_dir() or path.suffix.lower() == ".zip"
+
+
+def read(path: str | Path, dialect: Dialect | None = None, **options: Any) -> Any:
+    """Read a dataset: a Table from a file, Images from a folder or a `.zip` of one.
+
+    Args:
+        path: of the file or folder.
+        dialect: how a CSV is written; found out by default.
+        options: of images, see `read_images`: `size`, `aspect`, `strict`, `schema`.
 
     Raises:
-        SynthgenError: the file is missing, empty, ragged, binary, or of a kind that is not read.
+        SynthgenError: it is missing, empty, ragged, damaged, or of a kind that is not read.
     """
     path = Path(path)
-    if path.is_dir():
-        raise SynthgenError(f"{path} is a folder; tables are .csv, .csv.gz or .parquet files")
-    return read_table(path, dialect)
+    if not holds_images(path):
+        if any(v is not None and v is not False for v in options.values()):
+            raise SynthgenError(f"{path} is a table; {', '.join(options)} are for images")
+        return read_table(path, dialect)
+    if (path / "manifest.json").is_file():
+        raise SynthgenError(f"{path} is a model; give the data: a file, or a folder of images")
+    return read_images(path, **{k: v for k, v in options.items() if v is not None})
 
 
-def write(table: Table, path: str | Path) -> None:
-    """Write a table as the ending of `path` says, looking like what it was read from; whole or not at all.
+def as_dataset(data: Any) -> Dataset:
+    """A dataset from Images, a path, a pandas frame, anything with an Arrow stream, or a Table.
+
+    Raises:
+        SynthgenError: it is none of these, or cannot be read.
+    """
+    if isinstance(data, Images):
+        return data
+    if isinstance(data, str | Path) and holds_images(data):
+        return read_images(Path(data))
+    return as_table(data)
+
+
+def writer(path: str | Path, schema: Schema | ImageSchema) -> TableWriter | ImageWriter:
+    """A context manager with a `write` for datasets of a schema, which appear whole when its block ends."""
+    return ImageWriter(path, schema) if isinstance(schema, ImageSchema) else TableWriter(path, schema)
+
+
+def write(dataset: Dataset, path: str | Path) -> None:
+    """Write a dataset, looking like what it was read from; whole or not at all.
+
+    Args:
+        dataset: a Table or Images.
+        path: a `.csv`, `.csv.gz` or `.parquet` file; for images a folder or a `.zip`.
 
     Raises:
         SynthgenError: the ending is not known.
         ResourceError: the disk is full or the place not writable.
     """
-    with TableWriter(path, table.schema) as writer:
-        writer.write(table)
+    with writer(path, dataset.schema) as output:
+        output.write(dataset)  # type: ignore[arg-type]
+
+
+def check_place(path: str | Path, kind: str) -> None:
+    """Raise SynthgenError where a dataset of a kind, "table" or "images", could not be written."""
+    path = Path(path)
+    if kind == "images":
+        if path.name.endswith(ENDINGS):
+            raise SynthgenError(f"the model makes images, and {path} is no folder; give -o FOLDER or a .zip")
+        check_image_output(path)
+    else:
+        check_output(path)

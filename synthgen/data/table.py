@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -34,6 +35,9 @@ class Table:
         declared: a schema that a person wrote; the rest is inferred.
     """
 
+    kind: ClassVar[Literal["table"]] = "table"
+    noun: ClassVar[str] = "rows"
+
     data: pa.Table
     dialect: Dialect | None = None
     frame: dict[str, str] | None = None
@@ -58,6 +62,20 @@ class Table:
     def take(self, rows: Any) -> Table:
         """Some rows, by index."""
         return Table(self.data.take(pa.array(rows)), self.dialect, self.frame, self.declared)
+
+    def digest(self) -> bytes:
+        """A hash of the cells and the schema."""
+        digest = hashlib.sha256(repr(self.schema).encode())
+        for column in self.data.columns:
+            for part in column.combine_chunks().buffers():
+                digest.update(part or b"")
+        return digest.digest()
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Tables of the same columns, one below the other."""
+        first = parts[0]
+        return cls(pa.concat_tables([p.data for p in parts]), first.dialect, first.frame, first.declared)
 
     def to_pandas(self) -> pd.DataFrame:
         """The columns as a pandas frame, with the dtypes that the schema remembers."""

@@ -63,7 +63,7 @@ class Mixture(nn.Module):
         z = x[:, self.real].double()
         if known is None:
             return total + self._log_gauss(z, self.mean, self.factor).float()
-        for pattern, rows in _patterns(known[:, self.real]):
+        for pattern, rows in patterns(known[:, self.real]):
             if pattern.any():
                 factor = torch.linalg.cholesky(self._covariance()[:, pattern][:, :, pattern])
                 total[rows] += self._log_gauss(z[rows][:, pattern], self.mean[:, pattern], factor).float()
@@ -109,7 +109,7 @@ class Mixture(nn.Module):
             return fresh
         # conditional of a Gaussian by Matheron's rule: correct a joint draw by what it gets wrong
         z, given, covariance = x[:, self.real].double(), known[:, self.real], self._covariance()
-        for pattern, rows in _patterns(given):
+        for pattern, rows in patterns(given):
             if pattern.any() and not pattern.all():
                 own = covariance[component[rows]]
                 wrong = (z[rows] - fresh[rows])[:, pattern, None]
@@ -168,10 +168,10 @@ class EM:
         self.seed = torch.randint(2**62, ())
         self.step = torch.tensor(0)
 
-    def steps(self) -> Iterator[tuple[float, float]]:
-        """Run, yielding the share done and the mean log-likelihood of the last batch."""
+    def steps(self, passes: int | None = None) -> Iterator[tuple[float, float]]:
+        """Run up to a number of passes, yielding the share done and the mean log-likelihood of the last batch."""
         per_pass = math.ceil(self.n / BATCH)
-        while int(self.step) < self.passes * per_pass:
+        while int(self.step) < (self.passes if passes is None else passes) * per_pass:
             number, batch = divmod(int(self.step), per_pass)
             order = torch.randperm(self.n, generator=torch.Generator().manual_seed(int(self.seed) + number))
             for rows in torch.split(order, BATCH)[batch:]:
@@ -226,7 +226,7 @@ class EM:
         mixture.factor = torch.where(broken[:, None, None], diagonal.sqrt(), factor)
 
 
-def _patterns(known: Tensor) -> list[tuple[Tensor, Tensor]]:
+def patterns(known: Tensor) -> list[tuple[Tensor, Tensor]]:
     """The distinct rows of a bool tensor, each with the indices of the rows equal to it."""
     patterns, inverse = torch.unique(known, dim=0, return_inverse=True)
     order = inverse.argsort(stable=True)

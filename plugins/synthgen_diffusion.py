@@ -1,0 +1,152 @@
+"""Diffusion: records are drawn by removing noise step by step, x(σ) = x + σ ε, dx/dσ = (x − D(x, σ)) / σ.
+
+Source: Karras et al., Elucidating the design space of diffusion-based generative models, 2022; drawing by Lu et al.,
+DPM-Solver++, 2022. Labels are diffused as one-hot vectors and denoised to probabilities (Dieleman et al., Continuous
+diffusion for categorical data, 2022): by Bayes' rule their log-odds are x / σ² plus what the other columns say,
+which is all that the network has to learn. Drawing starts from an outline where there is one (nn/density.py).
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from synthgen import Generator, Recipe, Records, Space, Training
+from synthgen.nn.backbones import Condition, denoiser
+from synthgen.nn.batches import in_batches
+from synthgen.nn.density import outline
+
+SPREAD = 0.5  # deviation of the numbers of a record, as they are diffused
+LEAST = 0.02  # noise at which drawing ends
+MIDDLE, BREADTH = -1.0, 1.2  # mean and deviation of the log of the noise in training
+AT_ONCE = 1024  # records drawn together
+
+
+class Diffusion(Generator):
+    """Diffusion over numbers and labels together, or pixels. Fills gaps by guided drawing."""
+
+    class Config(Generator.Config):
+        width: int = Field(64, ge=8, le=1024, multiple_of=8, description="channels; a table's network has 8 times that")
+        depth: int = Field(3, ge=1, le=32, description="residual blocks; of images one for two on each level")
+        draws: int = Field(16, ge=2, le=1000, description="steps of drawing")
+        guidance: float = Field(1.0, ge=0, le=20, description="above 1: more typical of what is given")
+
+    recipe: ClassVar[Recipe] = Recipe(epochs=100, batch_size=512, learning_rate=1e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=9000, batch_size=32, learning_rate=2e-3)
+    private: ClassVar[bool] = False
+
+    config: Config
+    coded: Tensor
+    scale: Tensor
+
+    def __init__(self, space: Space, context: Space, config: Config) -> None:
+        super().__init__(space, context, config)
+        size = 4 * config.width
+        self.condition = Condition(context.width, size, drop=0.1, levels=True)
+        self.denoiser = denoiser(space, size, config.width, config.depth)
+        self.outline, self.most = outline(space, context)
+        coded = torch.tensor(space.coded)
+        self.register_buffer("coded", coded, persistent=False)  # numbers of the embedded record
+        self.register_buffer("scale", torch.where(coded, 1.0, SPREAD / space.deviation), persistent=False)
+
+    def fit(self, records: Records, training: Training) -> None:
+        self.outline.fit(*records.tensor(), training)
+        training.train(self.objectives(), records)
+
+    def loss(self, x: Tensor, c: Tensor) -> Tensor:
+        return self._wrong(x, c, self._levels(len(x), x.device))
+
+    def _levels(self, n: int, device: torch.device) -> Tensor:
+        """Noise levels (n,), log-normal up to the outline's, spread evenly over the batch."""
+        top = torch.special.ndtr(torch.tensor((math.log(self.most) - MIDDLE) / BREADTH))
+        share = (torch.randperm(n) + torch.rand(n)) / n * top
+        return torch.exp(MIDDLE + BREADTH * torch.special.ndtri(share.clamp(1e-4, 1 - 1e-4))).to(device)
+
+    def _wrong(self, x: Tensor, c: Tensor, noise: Tensor) -> Tensor:
+        """How badly records (B, *shape) are denoised at levels (B,); (B,)."""
+        clean, s = self._embed(x), noise[:, None]
+        noisy = clean + s * torch.randn_like(clean)
+        out = self._network(noisy, noise, c)
+        total = ((out - (clean - _kept(s) * noisy) / _added(s)).square() * ~self.coded).sum(1)
+        for j, block in self.space.blocks(out + noisy / s.square()):
+            total = total + functional.cross_entropy(block, x[:, j].long(), reduction="none")
+        return total / math.prod(self.space.shape)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        return self.space.embed(x) * self.scale
+
+    def _network(self, noisy: Tensor, noise: Tensor, c: Tensor, guided: bool = True) -> Tensor:
+        """The network's output (B, width) for noisy embedded records (B, width)."""
+        scaled = noisy / (noise[:, None].square() + SPREAD**2).sqrt()
+        return self.denoiser(scaled, self.condition(c, noise.log(), guided)).flatten(1)
+
+    def denoise(self, noisy: Tensor, noise: Tensor, c: Tensor) -> Tensor:
+        """The mean of embedded records (B, width) given noisy ones: label probabilities, and numbers."""
+        s = noise[:, None]
+        out = self._network(noisy, noise, c)
+        if self.config.guidance != 1 and self.context.width:
+            free = self._network(noisy, noise, c, guided=False)
+            out = free + self.config.guidance * (out - free)
+        mean = _kept(s) * noisy + _added(s) * out
+        for j, block in self.space.blocks(out + noisy / s.square()):
+            mean[:, self.space.columns(j)] = block.softmax(1)
+        return mean
+
+    def sample(self, n: int, c: Tensor) -> Tensor:
+        x = torch.zeros(n, *self.space.shape, device=c.device)
+        return self.complete(x, torch.zeros(x.shape, dtype=torch.bool, device=c.device), c)
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """Draw the cells or pixels that are not known, guided by those that are.
+
+        At each level, what is known is put in with fresh noise of that level, so that the rest is denoised to
+        fit it (Lugmayr et al., RePaint, 2022): close to the conditional, not exactly it.
+        """
+        return in_batches(self._draw, AT_ONCE, x, known, c)
+
+    def _draw(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        held, truth = self.space.spread(known), self._embed(x)
+        levels = self._steps().to(c.device)
+        y = self.outline.complete(x, known, c).flatten(1)
+        y = y + levels[0] * torch.randn_like(y)
+        before: Tensor | None = None
+        for k, level in enumerate(levels):
+            if bool(held.any()):
+                y = torch.where(held, truth + level * torch.randn_like(y), y)
+            mean = torch.where(held, truth, self.denoise(y, level.expand(len(y)), c))
+            if k + 1 == len(levels):
+                break
+            # second order in log σ, from this and the last mean (DPM-Solver++ 2M)
+            step = (level / levels[k + 1]).log()
+            ahead = mean
+            if before is not None:
+                ahead = mean + 0.5 * step / (levels[k - 1] / level).log() * (mean - before)
+            y = levels[k + 1] / level * y - torch.expm1(-step) * ahead
+            before = mean
+        return torch.where(known, x, self.space.collapse(mean / self.scale))
+
+    def _steps(self) -> Tensor:
+        """The noise levels of drawing, from the outline's to the least."""
+        ends = torch.tensor([self.most, LEAST]) ** (1 / 7)
+        return torch.lerp(ends[0], ends[1], torch.linspace(0, 1, self.config.draws)) ** 7
+
+    def reconstruction(self, x: Tensor, c: Tensor) -> Tensor:
+        """How badly records are denoised, (B,), on average over noise levels."""
+        return torch.stack([self._wrong(x, c, self._levels(len(x), x.device)) for _ in range(8)]).mean(0)
+
+    def validate(self) -> None:
+        self.outline.validate()
+
+
+def _kept(noise: Tensor) -> Tensor:
+    """How much of a noisy number is kept: all of it where there is no noise."""
+    return SPREAD**2 / (noise.square() + SPREAD**2)
+
+
+def _added(noise: Tensor) -> Tensor:
+    """How much of the network's output, which has deviation 1, is added to it."""
+    return noise * SPREAD / (noise.square() + SPREAD**2).sqrt()

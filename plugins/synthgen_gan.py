@@ -1,0 +1,126 @@
+"""Generative adversarial network: a critic D tells real records from drawn ones, a generator G learns to please it.
+
+The critic's loss is relativistic, softplus(D(G(z)) − D(x)), with zero-centred penalties on its gradients at real and
+drawn records (Huang et al., The GAN is dead; long live the GAN! A modern baseline GAN, 2024). The generator's
+is −D(G(z)): it needs no real record, and under the relativistic critic only differences of D mean anything.
+Labels are drawn by straight-through Gumbel softmax. At its optimum D is a log density ratio up to a constant,
+so that each record is picked among several candidates in proportion to exp D (Azadi et al., Discriminator
+rejection sampling, 2019).
+"""
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from synthgen import Generator, Objective, Recipe, Records, Space, Training
+from synthgen.nn.backbones import Condition, decoder, encoder
+from synthgen.nn.batches import in_batches
+from synthgen.nn.coverage import coverage
+from synthgen.nn.heads import Head
+
+FEW = 0.3  # share of real neighbourhoods with drawn records in them, below which a collapse is said
+AT_ONCE = 1024  # records drawn together
+
+
+class _Critic(torch.nn.Module):
+    """A number for each embedded record (B, width), larger for those that look real."""
+
+    def __init__(self, space: Space, context: Space, width: int, depth: int) -> None:
+        super().__init__()
+        size = 4 * width
+        self.condition = Condition(context.width, size)
+        self.features = encoder(space, size, size, width, depth, norm=False)
+        self.last = torch.nn.Linear(size, 1)
+
+    def forward(self, y: Tensor, c: Tensor) -> Tensor:
+        e = self.condition(c)
+        h = functional.leaky_relu(self.features(y, e), 0.2)
+        return self.last(h)[:, 0] + (h * e).mean(1)
+
+
+class _Maker(torch.nn.Module):
+    """Noise (B, latent) to a head's outputs (B, width)."""
+
+    def __init__(self, space: Space, context: Space, latent: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.condition = Condition(context.width, 4 * width)
+        self.decoder = decoder(latent, 4 * width, space, width, depth)
+        self.head = Head(space)
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.decoder(z, self.condition(c))
+
+
+class GAN(Generator):
+    """Generative adversarial network with a penalised relativistic critic, which also picks what is drawn."""
+
+    class Config(Generator.Config):
+        latent: int = Field(64, ge=1, le=1024, description="numbers of noise that a record is made from")
+        width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
+        depth: int = Field(2, ge=0, le=16, description="residual blocks of generator and critic")
+        penalty: float = Field(1.0, ge=0, le=1000, description="weight of the critic's squared gradients")
+        temperature: float = Field(0.5, gt=0, le=10, description="of the relaxed labels")
+        candidates: int = Field(4, ge=1, le=64, description="drawn records that each one is picked from")
+
+    codes: ClassVar[int] = 200
+    recipe: ClassVar[Recipe] = Recipe(epochs=100, batch_size=256, learning_rate=5e-4, weight_decay=0, momentum=0)
+    image_recipe: ClassVar[Recipe] = Recipe(
+        steps=8000, batch_size=64, learning_rate=5e-4, weight_decay=0, momentum=0, ema=0.998
+    )
+
+    config: Config
+
+    def __init__(self, space: Space, context: Space, config: Config) -> None:
+        super().__init__(space, context, config)
+        self.critic = _Critic(space, context, config.width, config.depth)
+        self.maker = _Maker(space, context, config.latent, config.width, config.depth)
+
+    def objectives(self) -> list[Objective]:
+        """The critic's, which sees the records, and the generator's, which does not."""
+        return [Objective(self.critic, self.loss), Objective(self.maker, self.pleasing, sees_data=False)]
+
+    def loss(self, x: Tensor, c: Tensor) -> Tensor:
+        """How badly the critic tells each record from one drawn for the same context, (B,)."""
+        real = self.space.embed(x).requires_grad_()
+        drawn = self._relaxed(len(x), c).detach().requires_grad_()
+        of_real, of_drawn = self.critic(real, c), self.critic(drawn, c)
+        slopes = torch.autograd.grad(of_real.sum() + of_drawn.sum(), [real, drawn], create_graph=True)
+        steep = sum(s.square().sum(1) for s in slopes)
+        return functional.softplus(of_drawn - of_real) + 0.5 * self.config.penalty * steep
+
+    def pleasing(self, n: int, c: Tensor) -> Tensor:
+        """How little n drawn records please the critic, (n,)."""
+        return -self.critic(self._relaxed(n, c), c)
+
+    def _relaxed(self, n: int, c: Tensor) -> Tensor:
+        """Embedded records (n, width) with a gradient."""
+        z = torch.randn(n, self.config.latent, device=c.device)
+        return self.maker.head.relax(self.maker(z, c), self.config.temperature)
+
+    def fit(self, records: Records, training: Training) -> None:
+        training.train(self.objectives(), records)
+        x, c = (t[:1000] for t in records.tensor())
+        if len(x) >= 100 and (share := coverage(self.space.embed(x), self.space.embed(self.sample(len(x), c)))) < FEW:
+            training.note(
+                f"the drawn records are near {share:.0%} of the real ones only: the GAN has not learned them all (mode "
+                "collapse, or too little time); try more -s epochs, a larger -s penalty, or another generator"
+            )
+
+    @torch.no_grad()
+    def sample(self, n: int, c: Tensor) -> Tensor:
+        return in_batches(self._pick, AT_ONCE, c)
+
+    def _pick(self, c: Tensor) -> Tensor:
+        """A record for each context, picked among candidates in proportion to exp D."""
+        k, n = self.config.candidates, len(c)
+        every = c.repeat(k, 1)
+        z = torch.randn(len(every), self.config.latent, device=c.device)
+        x = self.maker.head.draw(self.maker(z, every))
+        if k == 1:
+            return x
+        score = self.critic(self.space.embed(x), every).reshape(k, n)
+        picked = (score - torch.empty_like(score).exponential_().log()).argmax(0)
+        return x.reshape(k, n, *x.shape[1:])[picked, torch.arange(n, device=c.device)]

@@ -1,0 +1,148 @@
+"""Densities that are fitted in seconds: of a table's records, of images, of the latent vectors of other families.
+
+What fits is chosen here, by the shape of the space: tables and latents get one mixture over the context and all
+columns, images a mixture on the principal components of each class.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from synthgen.nn.mixture import EM, Mixture
+from synthgen.nn.subspace import Subspace
+from synthgen.space import Space
+from synthgen.training import Training
+
+PASSES = 10  # of EM over the records
+
+
+class Joint(nn.Module):
+    """One mixture over the codes of the context and the columns of records; conditionals are exact."""
+
+    def __init__(self, space: Space, context: Space) -> None:
+        super().__init__()
+        self.context = context
+        self.mixture = Mixture(context.sizes + space.sizes)
+
+    def fit(self, x: Tensor, c: Tensor, training: Training, components: int = 0, passes: int = PASSES) -> None:
+        """Learn from records (N, columns) and their contexts, until done or out of time; 0 components: N / 25."""
+        em = EM(self.mixture, self._joint(x, c), components or min(1500, max(5, len(x) // 25)), passes)
+        if training.restored and "seed" in training.restored:
+            em.load(training.restored)
+        for done, log_likelihood in em.steps():
+            training.progress(training.done(done), log_likelihood=log_likelihood)
+            training.checkpoint(em.state)
+            if training.should_stop():
+                break
+        em.maximise()
+
+    def sample(self, c: Tensor) -> Tensor:
+        """A record for each context."""
+        if self.context.width == 0:
+            return self.mixture.sample(len(c))
+        x = torch.zeros(len(c), len(self.mixture.sizes) - len(self.context.sizes))
+        return self.complete(x, torch.zeros(x.shape, dtype=torch.bool), c)
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """Draw the unknown columns from their exact conditional."""
+        given = torch.ones(len(x), len(self.context.sizes), dtype=torch.bool)
+        drawn = self.mixture.draw(self._joint(x, c), torch.cat([given, known], dim=1))
+        return drawn[:, len(self.context.sizes) :]
+
+    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        """Log-density (B,): a probability in the codes, a density in the real columns."""
+        joint = self._joint(x, c)
+        known = torch.zeros(joint.shape, dtype=torch.bool)
+        known[:, : len(self.context.sizes)] = True
+        return self.mixture.log_prob(joint) - (self.mixture.log_prob(joint, known) if self.context.width else 0)
+
+    def _joint(self, x: Tensor, c: Tensor) -> Tensor:
+        """Records with their context's codes before them."""
+        return torch.cat([self.context.collapse(c), x], dim=1)
+
+    def validate(self) -> None:
+        """Raise ValueError where stored parts contradict each other."""
+        self.mixture.validate()
+
+
+class PerClass(nn.Module):
+    """A `Subspace` for images, whose context is their class."""
+
+    RANK = 64  # principal components of each class
+    COMPONENTS = 15  # Gaussians of each class
+
+    def __init__(self, space: Space, context: Space) -> None:
+        super().__init__()
+        self.subspace = Subspace(space.shape, max(1, context.width), self.RANK)
+
+    def fit(self, x: Tensor, c: Tensor, training: Training, components: int = 0, passes: int = PASSES) -> None:
+        """Learn from images (N, *shape) and their contexts, until done or out of time."""
+        for done in self.subspace.fit(x, _label(c), components or self.COMPONENTS, passes):
+            training.progress(training.done(done))
+            training.checkpoint(dict)
+            if training.should_stop():
+                break
+
+    def sample(self, c: Tensor) -> Tensor:
+        """An image for each context."""
+        return self.subspace.sample(_label(c))
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """Draw the unknown pixels given the known ones."""
+        return self.subspace.complete(x, known, _label(c))
+
+    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        """Log-density (B,) of images."""
+        return self.subspace.log_prob(x, _label(c))
+
+    def validate(self) -> None:
+        """Raise ValueError where stored parts contradict each other."""
+        self.subspace.validate()
+
+
+class Blank(nn.Module):
+    """No density at all: where nothing better is known than noise."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self.space = space
+
+    def fit(self, x: Tensor, c: Tensor, training: Training) -> None:
+        """Nothing is learned."""
+
+    def sample(self, c: Tensor) -> Tensor:
+        """Zeros in the embedded shape (n, width)."""
+        return c.new_zeros(len(c), self.space.width)
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """The same: what is known is put in by who asks."""
+        return self.sample(c)
+
+    def validate(self) -> None:
+        """Nothing can contradict itself."""
+
+
+def outline(space: Space, context: Space) -> tuple[PerClass | Blank, float]:
+    """Where a diffusion starts to draw, and the level of noise that hides what is wrong with it.
+
+    Noise of deviation 1 on pixels in [-1, 1] leaves of an image what a mixture of Gaussians gets right: its
+    outline. Drawing from there spares the steps, and the network the levels, above
+    (Zheng et al., Truncated diffusion probabilistic models, 2023).
+    """
+    return (PerClass(space, context), 1.0) if len(space.shape) == 3 else (Blank(space), 40.0)
+
+
+def density(space: Space, context: Space) -> Joint | PerClass:
+    """A density of records of a space, given contexts."""
+    return PerClass(space, context) if len(space.shape) == 3 else Joint(space, context)
+
+
+def latent_density(size: int, context: Space) -> Joint:
+    """A density of latent vectors (B, size), given contexts."""
+    return Joint(Space((size,), (0,) * size, (False,) * size), context)
+
+
+def _label(c: Tensor) -> Tensor:
+    """Embedded classes (B, classes) to their numbers (B,); 0 where there are none."""
+    return c.argmax(1) if c.shape[1] else torch.zeros(len(c), dtype=torch.long, device=c.device)

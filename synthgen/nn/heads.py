@@ -1,0 +1,103 @@
+"""Head: what a network's output says of a record: label probabilities and the means of numbers.
+
+A record of labels and numbers is independent column by column given the output; numbers (pixels too) are
+Gaussian, of a deviation that is learned (Rybkin et al., Simple and effective VAE training with calibrated
+decoders, 2021).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthgen.errors import SynthgenError
+from synthgen.nn.similarity import ssim
+from synthgen.space import Space
+
+LEAST = 0.02  # deviation of a number
+
+
+class Head(nn.Module):
+    """Maps outputs (B, space.width) to likelihoods, draws and relaxed draws of records (B, *space.shape).
+
+    Args:
+        space: of the records.
+        by: what images are compared by in the loss: "likelihood", or "ssim" for structural similarity besides.
+
+    Raises:
+        SynthgenError: tables are to be compared by structural similarity.
+    """
+
+    def __init__(self, space: Space, by: str = "likelihood") -> None:
+        super().__init__()
+        if by == "ssim" and len(space.shape) != 3:
+            raise SynthgenError("ssim compares images; rows of a table are compared by likelihood")
+        self.space, self.by = space, by
+        self.codes = [j for j, k in enumerate(space.sizes) if k]
+        self.reals = [j for j, k in enumerate(space.sizes) if not k] if space.sizes else list(range(space.width))
+        pixels = len(space.shape) == 3
+        self.deviation = nn.Parameter(torch.zeros(1 if pixels else len(self.reals)))
+
+    def loss(self, y: Tensor, x: Tensor) -> Tensor:
+        """What training minimises: minus the log-density, and what else images are compared by; (B,)."""
+        unlikely = -self.log_prob(y, x)
+        if self.by == "ssim":
+            return unlikely + self.space.width * (1 - ssim(y.reshape(x.shape), x))
+        return unlikely
+
+    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
+        """Log-density (B,) of records under outputs."""
+        total = y.new_zeros(len(y))
+        blocks, cells = self._blocks(y), x.flatten(1)
+        for j in self.codes:
+            total = total - functional.cross_entropy(blocks[j], cells[:, j].long(), reduction="none")
+        if self.reals:
+            log_deviation = self.log_deviation()
+            wrong = (cells[:, self.reals] - self.means(y)) * torch.exp(-log_deviation)
+            total = total - (0.5 * wrong.square() + log_deviation + 0.5 * math.log(2 * math.pi)).sum(1)
+        return total
+
+    def log_deviation(self) -> Tensor:
+        """Log of the deviation of numbers, which is at least that of LEAST."""
+        return functional.softplus(self.deviation - math.log(LEAST)) + math.log(LEAST)
+
+    def means(self, y: Tensor) -> Tensor:
+        """Means (B, numbers) of the numbers."""
+        if not self.codes:
+            return y
+        return y[:, [self.space.starts[j] for j in self.reals]]
+
+    def mode(self, y: Tensor) -> Tensor:
+        """The likeliest records (B, *shape)."""
+        return self.space.collapse(y)
+
+    def draw(self, y: Tensor) -> Tensor:
+        """Records (B, *shape): labels drawn by their probabilities, numbers with their noise, pixels without it."""
+        if not self.space.sizes:
+            return self.mode(y)
+        columns = []
+        for j, block in enumerate(self._blocks(y)):
+            if j in self.codes:
+                gumbel = -torch.empty_like(block).exponential_().log()
+                columns.append((block + gumbel).argmax(1).to(y.dtype))
+            else:
+                deviation = torch.exp(self.log_deviation()[self.reals.index(j)])
+                columns.append(block[:, 0] + deviation * torch.randn_like(block[:, 0]))
+        return torch.stack(columns, 1)
+
+    def relax(self, y: Tensor, temperature: float) -> Tensor:
+        """Embedded records (B, width) with a gradient: labels by straight-through Gumbel softmax, numbers as they are.
+
+        Source: Jang, Gu and Poole, Categorical reparameterization with Gumbel-softmax, 2017.
+        """
+        if not self.codes:
+            return y
+        parts = [
+            functional.gumbel_softmax(block, temperature, hard=True) if j in self.codes else block
+            for j, block in enumerate(self._blocks(y))
+        ]
+        return torch.cat(parts, 1)
+
+    def _blocks(self, y: Tensor) -> list[Tensor]:
+        return list(torch.split(y, list(self.space.widths), dim=1))

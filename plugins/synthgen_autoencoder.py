@@ -53,16 +53,18 @@ class Autoencoder(Generator):
 
     def fit(self, records: Records, training: Training) -> None:
         training.train(self.objectives(), records, until=0.9)
-        x, c = records.tensor()
+        x, c = records.to(training.device).tensor()
         with torch.no_grad():
             z = in_batches(self.to_latent, AT_ONCE, x, c)
         self.density.fit(z + self.config.noise * torch.randn_like(z), c, training, self.config.components)
+        self.head.calibrate(in_batches(self._output, AT_ONCE, self.density.sample(c), c), x)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
-        return in_batches(self._draw, AT_ONCE, self.density.sample(c), c)
+        return in_batches(lambda z, c: self.head.draw(self._output(z, c)), AT_ONCE, self.density.sample(c), c)
 
-    def _draw(self, z: Tensor, c: Tensor) -> Tensor:
-        return self.head.draw(self.decoder(z, self.condition(c)))
+    @torch.no_grad()
+    def _output(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.decoder(z, self.condition(c))
 
     def to_latent(self, x: Tensor, c: Tensor) -> Tensor:
         """Records to latent vectors, (B, latent)."""

@@ -15,11 +15,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthgen import Generator, Recipe, Space
+from synthgen import Generator, Objective, Recipe, Records, Space, Training
 from synthgen.nn.batches import in_batches
+from synthgen.nn.tokens import tokens
 
 DIGIT = 64  # the most codes of a digit
 AT_ONCE = 8192  # records drawn together: what they need stays in the cache
+CODING = 0.4  # share of the training in which images learn their codes
 
 
 class Autoregressive(Generator):
@@ -30,12 +32,70 @@ class Autoregressive(Generator):
         depth: int = Field(2, ge=1, le=8, description="hidden layers of each column's network")
         embedding: int = Field(16, ge=2, le=256, description="numbers that stand for a column's code")
         any_order: float = Field(0.3, ge=0, le=1, description="share of steps that train a random order")
+        levels: tuple[int, ...] = Field((8, 5, 5, 5), description="of the numbers that make up an image patch's code")
+        channels: int = Field(
+            32, ge=8, le=512, multiple_of=8, description="of the network that turns images into codes"
+        )
 
-    accepts: ClassVar[tuple[str, ...]] = ("table",)
     codes: ClassVar[int] = 1000
     recipe: ClassVar[Recipe] = Recipe(epochs=25, batch_size=512, learning_rate=1e-2)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=12_000, batch_size=64, learning_rate=2e-3)
 
     config: Config
+
+    def __init__(self, space: Space, context: Space, config: Config) -> None:
+        super().__init__(space, context, config)
+        self.tokens = tokens(space, config.levels, config.channels)
+        self.network = Network(self.tokens.space, context.width, config.width, config.depth, config.embedding)
+
+    def objectives(self) -> list[Objective]:
+        """One for both: the codes are learned by reconstruction, their distribution on what they are."""
+        return [Objective(self, self.loss)]
+
+    def loss(self, x: Tensor, c: Tensor) -> Tensor:
+        return self.tokens.loss(x, c) + self.unlikely(self.tokens.encode(x), c)
+
+    def unlikely(self, codes: Tensor, c: Tensor) -> Tensor:
+        """Minus the log-probability (B,) of codes, now and then in a random order."""
+        n = codes.shape[1]
+        rank = torch.randperm(n, device=c.device) if torch.rand(()) < self.config.any_order else torch.arange(n)
+        return -self.network.log_prob(codes, c, rank.to(c.device))
+
+    def fit(self, records: Records, training: Training) -> None:
+        x, c = records.tensor()
+        part = CODING if self.tokens.learns else 0.0
+        if part:
+            training.train([Objective(self.tokens, self.tokens.loss)], records, until=part, share=part)
+        codes = self.tokens.encode(x.to(training.device)).to(x.device)
+        training.train([Objective(self.network, self.unlikely)], Records(codes, c), share=1 - part)
+
+    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        """Log-probability (B,) of the codes of records, in the order of drawing."""
+        codes = self.tokens.encode(x)
+        return self.network.log_prob(codes, c, torch.arange(codes.shape[1], device=c.device))
+
+    def sample(self, n: int, c: Tensor) -> Tensor:
+        blank = torch.zeros(n, *self.tokens.space.shape, device=c.device)
+        return self.tokens.decode(in_batches(lambda x, c: self.network.draw(x, None, c), AT_ONCE, blank, c))
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """Draw the unknown cells of `x`; of an image, the codes of all patches that are not wholly known."""
+        codes, held = self.tokens.encode(x), self.tokens.known(known)
+        drawn = self.tokens.decode(in_batches(self.network.draw, AT_ONCE, codes, held, c))
+        return torch.where(known, x, drawn)
+
+
+class Network(nn.Module):
+    """A small network for each column (or each of its two digits), all in one masked pass.
+
+    Args:
+        space: of the codes.
+        context: width of the embedded context.
+        width: hidden units of each column's network.
+        depth: its hidden layers.
+        embedding: numbers that stand for a code.
+    """
+
     radix: Tensor
     column: Tensor
     between: Tensor
@@ -43,8 +103,8 @@ class Autoregressive(Generator):
     last: Tensor
     beyond: Tensor
 
-    def __init__(self, space: Space, context: Space, config: Config) -> None:
-        super().__init__(space, context, config)
+    def __init__(self, space: Space, context: int, width: int, depth: int, embedding: int) -> None:
+        super().__init__()
         self.order = space.order
         sizes = [space.sizes[j] for j in self.order]  # from here on, columns are in the order of drawing
         radix = [1 if k <= DIGIT else math.ceil(math.sqrt(k)) for k in sizes]
@@ -64,30 +124,21 @@ class Autoregressive(Generator):
         self.register_buffer("beyond", torch.arange(most) >= left, persistent=False)
         self.register_buffer("outside", torch.zeros(beyond.shape).masked_fill(beyond, -torch.inf), persistent=False)
 
-        m, h = config.embedding, config.width
+        m, h = embedding, width
         self.embedding = nn.Parameter(torch.randn(columns, max(first, default=1) + 1, m) / math.sqrt(m))
         self.fine = nn.Parameter(torch.zeros(columns, max(radix, default=1), m))
         self.first = nn.Parameter(torch.randn(columns, m, factors, h) / math.sqrt(m * max(1, columns) / 2))
         self.absent = nn.Parameter(torch.zeros(columns, factors, h))
-        self.given = nn.Parameter(torch.randn(context.width, factors * h) / math.sqrt(context.width + 1))
+        self.given = nn.Parameter(torch.randn(context, factors * h) / math.sqrt(context + 1))
         self.first_bias = nn.Parameter(torch.zeros(factors * h))
         self.leading = nn.Parameter(torch.zeros(len(self.second), max(first, default=1), h))
-        self.hidden = nn.Parameter(torch.randn(config.depth - 1, factors, h, h) / math.sqrt(h))
-        self.bias = nn.Parameter(torch.zeros(config.depth - 1, factors, 1, h))
+        self.hidden = nn.Parameter(torch.randn(depth - 1, factors, h, h) / math.sqrt(h))
+        self.bias = nn.Parameter(torch.zeros(depth - 1, factors, 1, h))
         self.out = nn.Parameter(torch.zeros(factors, h, most))
         self.out_bias = nn.Parameter(torch.zeros(factors, 1, most))
 
-    def loss(self, x: Tensor, c: Tensor) -> Tensor:
-        n = len(self.order)
-        rank = torch.randperm(n, device=x.device) if torch.rand(()) < self.config.any_order else torch.arange(n)
-        return -self._log_prob(x, c, rank.to(x.device))
-
-    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
-        """Log-probability of records of codes (B, columns), in the order of drawing; (B,)."""
-        return self._log_prob(x, c, torch.arange(len(self.order), device=x.device))
-
-    def _log_prob(self, x: Tensor, c: Tensor, rank: Tensor) -> Tensor:
-        """The same in the order in which column j has place `rank[j]`."""
+    def log_prob(self, x: Tensor, c: Tensor, rank: Tensor) -> Tensor:
+        """Log-probability (B,) of codes (B, columns), in the order in which column j has place `rank[j]`."""
         lead, rest = self._split(x)
         seen = (rank[:, None] < rank[self.column]).to(x.dtype)[:, None, :, None]  # (columns, 1, factors, 1)
         weight = (self.first * seen).flatten(2).flatten(0, 1)
@@ -118,16 +169,9 @@ class Autoregressive(Generator):
         mixed = torch.lerp(_look_up(self.embedding, lead, columns), _look_up(self.embedding, lead + 1, columns), share)
         return mixed + _look_up(self.fine, rest * ~between, columns)
 
-    def sample(self, n: int, c: Tensor) -> Tensor:
-        blank = torch.zeros(n, len(self.order), device=c.device)
-        return in_batches(lambda x, c: self._draw(x, None, c), AT_ONCE, blank, c)
-
-    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
-        """Draw the unknown cells of `x` in order, each given all known cells and those drawn before it."""
-        return in_batches(self._draw, AT_ONCE, x, known, c)
-
     @torch.no_grad()
-    def _draw(self, x: Tensor, known: Tensor | None, c: Tensor) -> Tensor:
+    def draw(self, x: Tensor, known: Tensor | None, c: Tensor) -> Tensor:
+        """Codes (B, columns), the unknown ones drawn in order, each given all known ones and those drawn before it."""
         lead, rest = self._split(x)
         held = None if known is None else known[:, self.order]
         m = self.embedding.shape[2]
@@ -158,12 +202,12 @@ class Autoregressive(Generator):
 
     def _see(self, e: Tensor, held: Tensor | None, c: Tensor, j: int, f: int) -> Tensor:
         """What factor f of column j sees: the context, the columns before it, and the known ones after it."""
-        h = self.config.width
+        h = self.first_bias.numel() // len(self.digits)
         bias = self.first_bias[f * h : (f + 1) * h]
         if c.shape[1]:
             bias = torch.addmm(bias, c, self.given[:, f * h : (f + 1) * h])
         if held is None:
-            before = j * self.config.embedding
+            before = j * self.embedding.shape[2]
             return torch.addmm(bias + self.absent[j:, f].sum(0), e[:, :before], self.first[:j, :, f].reshape(before, h))
         gone = ~held
         gone[:, :j] = False

@@ -102,12 +102,19 @@ class GAN(Generator):
 
     def fit(self, records: Records, training: Training) -> None:
         training.train(self.objectives(), records)
-        x, c = (t[:1000] for t in records.tensor())
+        x, c = (t[:20_000] for t in records.to(training.device).tensor())
+        z = torch.randn(len(x), self.config.latent, device=x.device)
+        self.maker.head.calibrate(in_batches(self._made, AT_ONCE, z, c), x)
+        x, c = x[:1000], c[:1000]
         if len(x) >= 100 and (share := coverage(self.space.embed(x), self.space.embed(self.sample(len(x), c)))) < FEW:
             training.note(
                 f"the drawn records are near {share:.0%} of the real ones only: the GAN has not learned them all (mode "
                 "collapse, or too little time); try more -s epochs, a larger -s penalty, or another generator"
             )
+
+    @torch.no_grad()
+    def _made(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.maker(z, c)
 
     @torch.no_grad()
     def sample(self, n: int, c: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.nn.convolutions import Grow, Shrink, UNet
+from synthgen.nn.precision import fast
 from synthgen.space import Space
 
 UNITS = 8  # hidden units of a perceptron for each channel that the same `width` gives an image network
@@ -33,8 +34,11 @@ class Condition(nn.Module):
         self.level = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size)) if levels else None
 
     def forward(self, c: Tensor, level: Tensor | None = None, guided: bool = True) -> Tensor:
-        """Contexts (B, width) and levels (B,) to (B, size); with `guided=False` the context is hidden."""
-        told = self.null.expand(len(c), -1)
+        """Contexts (B, width) and levels (B,) to (B, size); with `guided=False` the context is hidden.
+
+        Where there is neither, one vector (1, size) stands for all.
+        """
+        told = self.null[None]
         if self.context is not None and guided:
             given = self.context(c)
             hidden = torch.rand(len(c), 1, device=c.device) < self.drop if self.training and self.drop else None
@@ -57,10 +61,11 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """The map."""
-        h = self.first(x.flatten(1))
-        for block in self.blocks:
-            h = block(h, e)
-        return self.last(functional.silu(self.norm(h)))
+        with fast(x.device):
+            h = self.first(x.flatten(1))
+            for block in self.blocks:
+                h = block(h, e)
+            return self.last(functional.silu(self.norm(h))).float()
 
 
 class _Layer(nn.Module):

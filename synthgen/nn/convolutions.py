@@ -37,6 +37,12 @@ class _Framed(nn.Module):
             x = functional.pad(x, (0, self.right, 0, self.bottom), mode="replicate")
         return functional.pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last)
 
+    def whole(self, cells: Tensor) -> Tensor:
+        """Places (B, rows * columns) of the last level all of whose pixels are True in (B, channels, height, width)."""
+        unit = PATCH << (self.levels - 1)
+        lacking = functional.pad((~cells.all(1, keepdim=True)).float(), (0, self.right, 0, self.bottom))
+        return functional.max_pool2d(lacking, unit).flatten(1) == 0
+
     def join(self, h: Tensor) -> Tensor:
         """Patches back to images."""
         return functional.pixel_shuffle(h.float(), PATCH)[..., : self.height, : self.breadth]

@@ -6,6 +6,9 @@ columns, images a mixture on the principal components of each class.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +20,35 @@ from synthgen.training import Training
 PASSES = 10  # of EM over the records
 
 
-class Joint(nn.Module):
+class _Density(nn.Module):
+    """What densities share: they stay on the CPU, where their many small solves are quickest, wherever c lives."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        return self
+
+    def sample(self, c: Tensor) -> Tensor:
+        """A record for each context."""
+        return self._sample(c.cpu()).to(c.device)
+
+    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        """Records whose unknown columns or pixels are drawn from their exact conditional."""
+        return self._complete(x.cpu(), known.cpu(), c.cpu()).to(c.device)
+
+    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        """Log-density (B,): a probability in the codes, a density in the real columns."""
+        return self._log_prob(x.cpu(), c.cpu()).to(c.device)
+
+    def _sample(self, c: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Joint(_Density):
     """One mixture over the codes of the context and the columns of records; conditionals are exact."""
 
     def __init__(self, space: Space, context: Space) -> None:
@@ -27,7 +58,7 @@ class Joint(nn.Module):
 
     def fit(self, x: Tensor, c: Tensor, training: Training, components: int = 0, passes: int = PASSES) -> None:
         """Learn from records (N, columns) and their contexts, until done or out of time; 0 components: N / 25."""
-        em = EM(self.mixture, self._joint(x, c), components or min(1500, max(5, len(x) // 25)), passes)
+        em = EM(self.mixture, self._joint(x.cpu(), c.cpu()), components or min(1500, max(5, len(x) // 25)), passes)
         if training.restored and "seed" in training.restored:
             em.load(training.restored)
         for done, log_likelihood in em.steps():
@@ -37,21 +68,18 @@ class Joint(nn.Module):
                 break
         em.maximise()
 
-    def sample(self, c: Tensor) -> Tensor:
-        """A record for each context."""
+    def _sample(self, c: Tensor) -> Tensor:
         if self.context.width == 0:
             return self.mixture.sample(len(c))
         x = torch.zeros(len(c), len(self.mixture.sizes) - len(self.context.sizes))
-        return self.complete(x, torch.zeros(x.shape, dtype=torch.bool), c)
+        return self._complete(x, torch.zeros(x.shape, dtype=torch.bool), c)
 
-    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
-        """Draw the unknown columns from their exact conditional."""
+    def _complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
         given = torch.ones(len(x), len(self.context.sizes), dtype=torch.bool)
         drawn = self.mixture.draw(self._joint(x, c), torch.cat([given, known], dim=1))
         return drawn[:, len(self.context.sizes) :]
 
-    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
-        """Log-density (B,): a probability in the codes, a density in the real columns."""
+    def _log_prob(self, x: Tensor, c: Tensor) -> Tensor:
         joint = self._joint(x, c)
         known = torch.zeros(joint.shape, dtype=torch.bool)
         known[:, : len(self.context.sizes)] = True
@@ -66,7 +94,7 @@ class Joint(nn.Module):
         self.mixture.validate()
 
 
-class PerClass(nn.Module):
+class PerClass(_Density):
     """A `Subspace` for images, whose context is their class."""
 
     RANK = 64  # principal components of each class
@@ -78,22 +106,19 @@ class PerClass(nn.Module):
 
     def fit(self, x: Tensor, c: Tensor, training: Training, components: int = 0, passes: int = PASSES) -> None:
         """Learn from images (N, *shape) and their contexts, until done or out of time."""
-        for done in self.subspace.fit(x, _label(c), components or self.COMPONENTS, passes):
+        for done in self.subspace.fit(x.cpu(), _label(c.cpu()), components or self.COMPONENTS, passes):
             training.progress(training.done(done))
             training.checkpoint(dict)
             if training.should_stop():
                 break
 
-    def sample(self, c: Tensor) -> Tensor:
-        """An image for each context."""
+    def _sample(self, c: Tensor) -> Tensor:
         return self.subspace.sample(_label(c))
 
-    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
-        """Draw the unknown pixels given the known ones."""
+    def _complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
         return self.subspace.complete(x, known, _label(c))
 
-    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
-        """Log-density (B,) of images."""
+    def _log_prob(self, x: Tensor, c: Tensor) -> Tensor:
         return self.subspace.log_prob(x, _label(c))
 
     def validate(self) -> None:
@@ -101,7 +126,7 @@ class PerClass(nn.Module):
         self.subspace.validate()
 
 
-class Blank(nn.Module):
+class Blank(_Density):
     """No density at all: where nothing better is known than noise."""
 
     def __init__(self, space: Space) -> None:
@@ -111,13 +136,11 @@ class Blank(nn.Module):
     def fit(self, x: Tensor, c: Tensor, training: Training) -> None:
         """Nothing is learned."""
 
-    def sample(self, c: Tensor) -> Tensor:
-        """Zeros in the embedded shape (n, width)."""
+    def _sample(self, c: Tensor) -> Tensor:
         return c.new_zeros(len(c), self.space.width)
 
-    def complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
-        """The same: what is known is put in by who asks."""
-        return self.sample(c)
+    def _complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
+        return self._sample(c)
 
     def validate(self) -> None:
         """Nothing can contradict itself."""

@@ -15,6 +15,7 @@ from synthgen.errors import SynthgenError
 from synthgen.nn.similarity import ssim
 from synthgen.space import Space
 
+ROUNDS = 10  # of calibration
 LEAST = 0.02  # deviation of a number
 
 
@@ -38,6 +39,9 @@ class Head(nn.Module):
         self.reals = [j for j, k in enumerate(space.sizes) if not k] if space.sizes else list(range(space.width))
         pixels = len(space.shape) == 3
         self.deviation = nn.Parameter(torch.zeros(1 if pixels else len(self.reals)))
+        self.register_buffer("shift", torch.zeros(space.width if self.codes else 0))  # of label scores when drawing
+
+    shift: Tensor
 
     def loss(self, y: Tensor, x: Tensor) -> Tensor:
         """What training minimises: minus the log-density, and what else images are compared by; (B,)."""
@@ -72,12 +76,27 @@ class Head(nn.Module):
         """The likeliest records (B, *shape)."""
         return self.space.collapse(y)
 
+    @torch.no_grad()
+    def calibrate(self, y: Tensor, x: Tensor) -> None:
+        """Shift label scores, so that drawing from outputs (n, width) gives the label frequencies of records.
+
+        A few rounds of iterative proportional fitting, column by column.
+        """
+        if not self.codes:
+            return
+        for j, block in self.space.blocks(y):
+            seen = (x[:, j].long().bincount(minlength=block.shape[1]).float() + 1e-3) / len(x)
+            shift = torch.zeros_like(seen)
+            for _ in range(ROUNDS):
+                shift += (seen / (block + shift).softmax(1).mean(0).clamp(min=1e-9)).log().clamp(-3, 3)
+            self.shift[self.space.columns(j)] = shift
+
     def draw(self, y: Tensor) -> Tensor:
         """Records (B, *shape): labels drawn by their probabilities, numbers with their noise, pixels without it."""
         if not self.space.sizes:
             return self.mode(y)
         columns = []
-        for j, block in enumerate(self._blocks(y)):
+        for j, block in enumerate(self._blocks(y + self.shift if self.codes else y)):
             if j in self.codes:
                 gumbel = -torch.empty_like(block).exponential_().log()
                 columns.append((block + gumbel).argmax(1).to(y.dtype))

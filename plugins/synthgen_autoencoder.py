@@ -13,6 +13,7 @@ from torch import Tensor
 from synthgen import Generator, Recipe, Records, Space, Training
 from synthgen.nn.backbones import Condition, decoder, encoder
 from synthgen.nn.batches import in_batches
+from synthgen.nn.correction import correction
 from synthgen.nn.density import latent_density
 from synthgen.nn.heads import Head
 
@@ -28,6 +29,8 @@ class Autoencoder(Generator):
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
         noise: float = Field(0.1, ge=0, le=10, description="deviation of the noise on latents in training")
         components: int = Field(300, ge=1, le=20_000, description="Gaussians on the latents")
+        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         reconstruction: Literal["likelihood", "ssim"] = Field("likelihood", description="what images are compared by")
 
     codes: ClassVar[int] = 200
@@ -43,6 +46,7 @@ class Autoencoder(Generator):
         self.encoder = encoder(space, size, config.latent, config.width, config.depth)
         self.decoder = decoder(config.latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
+        self.correction = correction(space, context)
         self.density = latent_density(config.latent, context)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
@@ -58,8 +62,12 @@ class Autoencoder(Generator):
             z = in_batches(self.to_latent, AT_ONCE, x, c)
         self.density.fit(z + self.config.noise * torch.randn_like(z), c, training, self.config.components)
         self.head.calibrate(in_batches(self._output, AT_ONCE, self.density.sample(c), c), x)
+        self.correction.fit(self._draw, x, c, self.config.rounds, training)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
+        return self.correction.sample(self._draw, c, self.config.candidates)
+
+    def _draw(self, c: Tensor) -> Tensor:
         return in_batches(lambda z, c: self.head.draw(self._output(z, c)), AT_ONCE, self.density.sample(c), c)
 
     @torch.no_grad()
@@ -80,3 +88,4 @@ class Autoencoder(Generator):
 
     def validate(self) -> None:
         self.density.validate()
+        self.correction.validate()

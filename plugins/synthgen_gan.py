@@ -3,9 +3,7 @@
 The critic's loss is relativistic, softplus(D(G(z)) − D(x)), with zero-centred penalties on its gradients at real and
 drawn records (Huang et al., The GAN is dead; long live the GAN! A modern baseline GAN, 2024). The generator's
 is −D(G(z)): it needs no real record, and under the relativistic critic only differences of D mean anything.
-Labels are drawn by straight-through Gumbel softmax. At its optimum D is a log density ratio up to a constant,
-so that each record is picked among several candidates in proportion to exp D (Azadi et al., Discriminator
-rejection sampling, 2019).
+Labels are drawn by straight-through Gumbel softmax.
 """
 
 from typing import ClassVar
@@ -18,9 +16,11 @@ from torch.nn import functional
 from synthgen import Generator, Objective, Recipe, Records, Space, Training
 from synthgen.nn.backbones import Condition, decoder, encoder
 from synthgen.nn.batches import in_batches
+from synthgen.nn.correction import correction
 from synthgen.nn.coverage import coverage
 from synthgen.nn.heads import Head
 
+SOME = 50_000  # records that the drawn ones are compared with
 FEW = 0.3  # share of real neighbourhoods with drawn records in them, below which a collapse is said
 AT_ONCE = 1024  # records drawn together
 
@@ -55,7 +55,7 @@ class _Maker(torch.nn.Module):
 
 
 class GAN(Generator):
-    """Generative adversarial network with a penalised relativistic critic, which also picks what is drawn."""
+    """Generative adversarial network with a penalised relativistic critic."""
 
     class Config(Generator.Config):
         latent: int = Field(64, ge=1, le=1024, description="numbers of noise that a record is made from")
@@ -63,10 +63,11 @@ class GAN(Generator):
         depth: int = Field(2, ge=0, le=16, description="residual blocks of generator and critic")
         penalty: float = Field(1.0, ge=0, le=1000, description="weight of the critic's squared gradients")
         temperature: float = Field(0.5, gt=0, le=10, description="of the relaxed labels")
-        candidates: int = Field(4, ge=1, le=64, description="drawn records that each one is picked from")
+        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
 
     codes: ClassVar[int] = 200
-    recipe: ClassVar[Recipe] = Recipe(epochs=100, batch_size=256, learning_rate=5e-4, weight_decay=0, momentum=0)
+    recipe: ClassVar[Recipe] = Recipe(epochs=60, batch_size=512, learning_rate=1e-3, weight_decay=0, momentum=0)
     image_recipe: ClassVar[Recipe] = Recipe(
         steps=8000, batch_size=64, learning_rate=5e-4, weight_decay=0, momentum=0, ema=0.998
     )
@@ -75,6 +76,7 @@ class GAN(Generator):
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
+        self.correction = correction(space, context)
         self.critic = _Critic(space, context, config.width, config.depth)
         self.maker = _Maker(space, context, config.latent, config.width, config.depth)
 
@@ -102,9 +104,10 @@ class GAN(Generator):
 
     def fit(self, records: Records, training: Training) -> None:
         training.train(self.objectives(), records)
-        x, c = (t[:20_000] for t in records.to(training.device).tensor())
+        x, c = (t[:SOME] for t in records.to(training.device).tensor())
         z = torch.randn(len(x), self.config.latent, device=x.device)
         self.maker.head.calibrate(in_batches(self._made, AT_ONCE, z, c), x)
+        self.correction.fit(self._draw, x, c, self.config.rounds, training)
         x, c = x[:1000], c[:1000]
         if len(x) >= 100 and (share := coverage(self.space.embed(x), self.space.embed(self.sample(len(x), c)))) < FEW:
             training.note(
@@ -116,18 +119,12 @@ class GAN(Generator):
     def _made(self, z: Tensor, c: Tensor) -> Tensor:
         return self.maker(z, c)
 
-    @torch.no_grad()
     def sample(self, n: int, c: Tensor) -> Tensor:
-        return in_batches(self._pick, AT_ONCE, c)
+        return self.correction.sample(self._draw, c, self.config.candidates)
 
-    def _pick(self, c: Tensor) -> Tensor:
-        """A record for each context, picked among candidates in proportion to exp D."""
-        k, n = self.config.candidates, len(c)
-        every = c.repeat(k, 1)
-        z = torch.randn(len(every), self.config.latent, device=c.device)
-        x = self.maker.head.draw(self.maker(z, every))
-        if k == 1:
-            return x
-        score = self.critic(self.space.embed(x), every).reshape(k, n)
-        picked = (score - torch.empty_like(score).exponential_().log()).argmax(0)
-        return x.reshape(k, n, *x.shape[1:])[picked, torch.arange(n, device=c.device)]
+    def _draw(self, c: Tensor) -> Tensor:
+        z = torch.randn(len(c), self.config.latent, device=c.device)
+        return in_batches(lambda z, c: self.maker.head.draw(self._made(z, c)), AT_ONCE, z, c)
+
+    def validate(self) -> None:
+        self.correction.validate()

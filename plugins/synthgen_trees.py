@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeRegressor
 from torch import Tensor
 
 from synthgen import Generator, Records, Space, Training
-from synthgen.nn.ratio import DensityRatio
+from synthgen.nn.correction import Correction
 
 Codes = NDArray[np.int16]
 SIZES = (10, 20, 40, 80, 160, 320)  # smallest leaves that are tried
@@ -44,7 +44,7 @@ class Trees(Generator):
         trees: int = Field(1, ge=1, le=100, description="trees per column; more are smoother and slower")
         leaf: int = Field(0, ge=0, description="fewest records in a leaf; 0 chooses it per column")
         rounds: int = Field(200, ge=0, le=10_000, description="boosting rounds of the correction; 0 for none")
-        candidates: int = Field(4, ge=2, le=64, description="records drawn for each one that is kept")
+        candidates: int = Field(4, ge=1, le=64, description="records drawn for each one that is kept")
 
     accepts: ClassVar[tuple[str, ...]] = ("table",)
     codes: ClassVar[int] = 1000
@@ -61,7 +61,7 @@ class Trees(Generator):
         self.sizes = context.sizes + space.sizes  # features: the context's codes, then the columns'
         self.ordered = context.ordered + space.ordered
         self.order = [len(context.sizes) + j for j in space.order]
-        self.ratio = DensityRatio(self.sizes, self.ordered)
+        self.correction = Correction(space, context)
         self.register_buffer("nodes", torch.zeros(0, 6, dtype=torch.int32))
         self.register_buffer("donors", torch.zeros(0, dtype=torch.int16))
         self.register_buffer("trees", torch.zeros(0, 2, dtype=torch.int64))  # first node, first donor of each tree
@@ -94,14 +94,13 @@ class Trees(Generator):
             training.progress(weight * (p + 1) / len(self.order))
             training.checkpoint(lambda: _state(grown, ranks))
         self._store(grown, ranks)
-        if self.config.rounds and not training.should_stop():
-            self._correct(
-                codes,
-                c,
-                np.random.default_rng([seed, len(self.order)]),
-                training,
-                lambda: _state(grown, ranks),
-            )
+
+        def go_on(done: float) -> bool:
+            training.progress(0.5 + 0.5 * done)
+            training.checkpoint(lambda: _state(grown, ranks))
+            return not training.should_stop()
+
+        self.correction.fit(self._records, x, c, self.config.rounds, training, go_on)
 
     def _before(self, p: int) -> list[int]:
         """Features that the p-th drawn column can be predicted from."""
@@ -158,26 +157,13 @@ class Trees(Generator):
         self.trees = torch.from_numpy(firsts)
         self.ranks = torch.from_numpy(np.stack(ranks))
 
-    def _correct(self, codes: Codes, c: Tensor, rng: np.random.Generator, training: Training, state: object) -> None:
-        """Learn the ratio of real to drawn records."""
-        drawn = self._draw(c.repeat(2, 1), rng)
-
-        def go_on(done: float) -> bool:
-            training.progress(0.5 + 0.5 * done)
-            training.checkpoint(state)  # type: ignore[arg-type]
-            return not training.should_stop()
-
-        self.ratio.fit(codes, drawn, self.config.rounds, rng, go_on)
-
     def sample(self, n: int, c: Tensor) -> Tensor:
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        copies = self.config.candidates if len(self.ratio.values) else 1
-        drawn = self._draw(c.repeat(copies, 1), rng)
-        if copies > 1:
-            odds = self.ratio(drawn).reshape(copies, n)
-            pick = (odds + rng.gumbel(size=odds.shape)).argmax(axis=0)
-            drawn = drawn.reshape(copies, n, -1)[pick, np.arange(n)]
-        return torch.from_numpy(drawn[:, len(self.context.sizes) :].astype(np.float32))
+        return self.correction.sample(self._records, c, self.config.candidates)
+
+    def _records(self, c: Tensor) -> Tensor:
+        """A record (n, columns) for each context (n, width), from the sequence alone."""
+        codes = self._draw(c, np.random.default_rng(int(torch.randint(2**62, ()))))
+        return torch.from_numpy(codes[:, len(self.context.sizes) :].astype(np.float32))
 
     def _draw(self, c: Tensor, rng: np.random.Generator) -> Codes:
         """Records of codes, the context's first, from the sequence alone."""
@@ -209,7 +195,7 @@ class Trees(Generator):
         starts = np.cumsum([0, *self.sizes])
         if any((self.ranks[:, a:b] >= b - a).any() for a, b in itertools.pairwise(starts)) or (self.ranks < 0).any():
             raise ValueError("a tree ranks codes that are not there")
-        self.ratio.validate()
+        self.correction.validate()
 
 
 def _check_tree(nodes: NDArray[np.int32], donors: Codes, before: int, size: int) -> None:

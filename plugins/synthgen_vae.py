@@ -15,6 +15,7 @@ from torch import Tensor
 from synthgen import Generator, Recipe, Records, Space, Training
 from synthgen.nn.backbones import Condition, decoder, encoder
 from synthgen.nn.batches import in_batches
+from synthgen.nn.correction import correction
 from synthgen.nn.density import latent_density
 from synthgen.nn.heads import Head
 
@@ -31,6 +32,8 @@ class VAE(Generator):
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
         beta: float = Field(0.3, ge=0, le=100, description="weight of the prior against the reconstruction")
         components: int = Field(300, ge=1, le=20_000, description="Gaussians on the latents")
+        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         reconstruction: Literal["likelihood", "ssim"] = Field("likelihood", description="what images are compared by")
 
     codes: ClassVar[int] = 200
@@ -46,6 +49,7 @@ class VAE(Generator):
         self.encoder = encoder(space, size, 2 * latent, config.width, config.depth)
         self.decoder = decoder(latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
+        self.correction = correction(space, context)
         self.density = latent_density(latent, context)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
@@ -60,6 +64,7 @@ class VAE(Generator):
         z = in_batches(self._draw_latent, AT_ONCE, x, c)
         self.density.fit(z, c, training, self.config.components)
         self.head.calibrate(in_batches(self._output, AT_ONCE, self.density.sample(c), c), x)
+        self.correction.fit(self._draw, x, c, self.config.rounds, training)
 
     def posterior(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, latent) of the latent vectors that records may have come from."""
@@ -72,6 +77,9 @@ class VAE(Generator):
         return mean + deviation * torch.randn_like(mean)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
+        return self.correction.sample(self._draw, c, self.config.candidates)
+
+    def _draw(self, c: Tensor) -> Tensor:
         return in_batches(lambda z, c: self.head.draw(self._output(z, c)), AT_ONCE, self.density.sample(c), c)
 
     @torch.no_grad()
@@ -99,3 +107,4 @@ class VAE(Generator):
 
     def validate(self) -> None:
         self.density.validate()
+        self.correction.validate()

@@ -210,7 +210,7 @@ def test_a_stored_synthesizer_draws_the_same_rows(fitted, tmp_path):
     [
         ("nodes", torch.zeros(3, 5, dtype=torch.int32)),
         ("donors", torch.zeros(3, dtype=torch.int64)),
-        ("ratio.bins", torch.zeros(1, dtype=torch.uint8)),
+        ("correction.ratio.bins", torch.zeros(1, dtype=torch.uint8)),
     ],
 )
 def test_weights_of_another_model_are_refused(fitted, tmp_path, name, other):

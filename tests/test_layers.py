@@ -17,11 +17,11 @@ LAYERS = """
 7 synthesizer
 6 inference
 5 codec · registry · testing · metrics.fidelity · PLUGINS
-4 codec.table · metrics.features
-3 data
-2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · generator · artifact
-1 schema · files · devices · training · dp.budget
-0 errors · space · records · rules · formats · nn · codec.made · codec.rare · metrics.score
+4 codec.table · codec.image · metrics.features
+3 data · codec.base
+2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · generator · artifact
+1 schema · files · devices · training · nn · dp.budget
+0 errors · space · records · rules · formats · codec.made · codec.rare · metrics.score
 """
 LEVEL = {
     name.strip(): int(line[0]) for line in LAYERS.strip().splitlines() for name in line[1:].split("·") if name.strip()

@@ -7,15 +7,15 @@ import pytest
 import torch
 from synthgen_trees import Trees
 
-import synthgen.inference
-import synthgen.synthesizer
+import synthgen
 from synthgen import Synthesizer
+from synthgen.codec import TableCodec
 from synthgen.data import Table
 from synthgen.dp.budget import Budget
 from synthgen.errors import BudgetError, Interrupted, SynthgenError
-from synthgen.inference import CHUNK
 from synthgen.schema import Column, Schema
 
+CHUNK = TableCodec.chunk
 FAST = {"trees": {"rounds": 20}, "gmm": {"components": 30}, "autoregressive": {"epochs": 40}}
 
 
@@ -76,7 +76,7 @@ def tiny():
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(synthgen.synthesizer, "CHUNK", 100)
+    monkeypatch.setattr(TableCodec, "chunk", 100)
 
 
 @pytest.mark.parametrize("n", [1, 2, 799, CHUNK, CHUNK + 1, 150_000])
@@ -598,7 +598,7 @@ def test_a_table_without_gaps_passes_through(completing):
 
 
 def test_pieces_of_a_table_are_imputed_alike(completing, monkeypatch):
-    monkeypatch.setattr(synthgen.inference, "CHUNK", 500)
+    monkeypatch.setattr(TableCodec, "chunk", 500)
     gaps = gapped(230)[1]
     parts = list(completing.impute_stream(gaps, draws=5))
     assert [len(p) for p in parts] == [100, 100, 30]

@@ -212,7 +212,7 @@ def test_without_time_columns_are_drawn_by_themselves_and_it_says_so():
 def test_the_number_of_trees_is_that_asked_for(trees):
     model, _ = fit(dependent(200), SPACE, rounds=0, trees=trees)
     assert len(model.trees) == 4 * trees
-    assert len(model.ratio.values) == 0
+    assert len(model.correction.ratio.values) == 0
 
 
 def test_no_leaf_is_smaller_than_asked():
@@ -262,7 +262,7 @@ def put(row, column, value):
         {"trees": lambda trees: trees.fill_(1_000_000)},
         {"trees": lambda trees: trees[:, 1].fill_(1_000_000)},
         {"trees": lambda trees: trees[1:, 0].sub_(10_000)},
-        {"ratio__questions": lambda questions: questions.fill_(9)},
+        {"correction__ratio__questions": lambda questions: questions.fill_(9)},
     ],
     ids=[
         "loop",
@@ -279,7 +279,7 @@ def put(row, column, value):
         "roots",
         "donors",
         "disorder",
-        "ratio",
+        "correction",
     ],
 )
 def test_stored_trees_that_contradict_themselves_are_refused(fitted, changes):
@@ -288,7 +288,7 @@ def test_stored_trees_that_contradict_themselves_are_refused(fitted, changes):
         copy.load_weights(broken(fitted, **changes))
 
 
-@pytest.mark.parametrize("name", ["nodes", "donors", "trees", "ranks", "ratio.values"])
+@pytest.mark.parametrize("name", ["nodes", "donors", "trees", "ranks", "correction.ratio.values"])
 def test_stored_trees_that_lack_a_part_are_refused(fitted, name):
     weights = broken(fitted)
     weights[name] = weights[name][:0]

@@ -1,0 +1,103 @@
+"""Correction: what a family gets wrong is put right as a whole, by importance resampling under a density ratio.
+
+For each record some candidates are drawn, and one is picked with odds that an estimated ratio of real to drawn
+records gives (Rubin, The SIR algorithm, 1987). None is rejected: each record costs the same number of candidates.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from synthgen.nn.ratio import DensityRatio
+from synthgen.space import Space
+from synthgen.training import Training
+
+CELLS = 128  # of a real number, by its normal score
+COPIES = 2  # drawn records for each real one, that the ratio is learned from
+
+Draw = Callable[[Tensor], Tensor]
+
+
+class Correction(nn.Module):
+    """Picks records of a table, of codes or normal scores, among candidates.
+
+    Args:
+        space: of the records.
+        context: of what is given with each.
+    """
+
+    def __init__(self, space: Space, context: Space) -> None:
+        super().__init__()
+        self.context, self.real = context, [k == 0 for k in space.sizes]
+        sizes = [*context.sizes, *(k or CELLS for k in space.sizes)]
+        self.ratio = DensityRatio(sizes, context.ordered + space.ordered)
+
+    def fit(
+        self,
+        draw: Draw,
+        x: Tensor,
+        c: Tensor,
+        rounds: int,
+        training: Training,
+        go_on: Callable[[float], bool] | None = None,
+    ) -> None:
+        """Learn how records (N, columns) with contexts (N, width) differ from those that `draw` makes of contexts.
+
+        Args:
+            draw: contexts (n, width) to records (n, columns).
+            x: the real records.
+            c: their contexts.
+            rounds: trees of the ratio; 0 leaves everything as it is.
+            training: gives the deadline.
+            go_on: asked before each round with the share done, instead of the deadline.
+        """
+        if not rounds or training.should_stop():
+            return
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        many = c.repeat(COPIES, 1)
+        drawn = self._codes(draw(many), many)
+        self.ratio.fit(self._codes(x, c), drawn, rounds, rng, go_on or (lambda done: not training.should_stop()))
+
+    def sample(self, draw: Draw, c: Tensor, candidates: int) -> Tensor:
+        """A record (n, columns) for each context (n, width), picked among so many that `draw` makes."""
+        if candidates == 1 or not len(self.ratio.values):
+            return draw(c)
+        every = c.repeat(candidates, 1)
+        x = draw(every)
+        odds = torch.from_numpy(self.ratio(self._codes(x, every))).reshape(candidates, len(c))
+        # subtracting log(exponential) and taking the largest draws from a softmax
+        pick = (odds - torch.empty_like(odds).exponential_().log()).argmax(0).to(x.device)
+        return x.reshape(candidates, len(c), -1)[pick, torch.arange(len(c), device=x.device)]
+
+    def _codes(self, x: Tensor, c: Tensor) -> NDArray[np.int16]:
+        """Codes of contexts and records; a number's is the cell of (0, 1) that its normal score falls into."""
+        columns = [
+            (torch.special.ndtr(x[:, j]) * CELLS).clamp(0, CELLS - 1) if r else x[:, j] for j, r in enumerate(self.real)
+        ]
+        return torch.cat([self.context.collapse(c), torch.stack(columns, 1)], 1).cpu().numpy().astype(np.int16)
+
+    def validate(self) -> None:
+        """Raise ValueError where stored parts contradict each other."""
+        self.ratio.validate()
+
+
+class Uncorrected(nn.Module):
+    """No correction, for images: trees on pixels tell little."""
+
+    def fit(self, draw: Draw, x: Tensor, c: Tensor, rounds: int, training: Training) -> None:
+        """Nothing is learned."""
+
+    def sample(self, draw: Draw, c: Tensor, candidates: int) -> Tensor:
+        """What `draw` makes of the contexts."""
+        return draw(c)
+
+    def validate(self) -> None:
+        """Nothing can contradict itself."""
+
+
+def correction(space: Space, context: Space) -> Correction | Uncorrected:
+    """What picks the records of a space."""
+    return Uncorrected() if len(space.shape) == 3 else Correction(space, context)

@@ -28,13 +28,14 @@ class Autoencoder(Generator):
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
         noise: float = Field(0.1, ge=0, le=10, description="deviation of the noise on latents in training")
-        components: int = Field(300, ge=1, le=20_000, description="Gaussians on the latents")
+        components: int = Field(0, ge=0, le=20_000, description="Gaussians on the latents; 0: one for 100 records")
         rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         reconstruction: Literal["likelihood", "ssim"] = Field("likelihood", description="what images are compared by")
 
     codes: ClassVar[int] = 200
     recipe: ClassVar[Recipe] = Recipe(epochs=40, batch_size=512, learning_rate=2e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=4000, batch_size=64, learning_rate=2e-3)
     private: ClassVar[bool] = False
 
     config: Config
@@ -60,7 +61,12 @@ class Autoencoder(Generator):
         x, c = records.to(training.device).tensor()
         with torch.no_grad():
             z = in_batches(self.to_latent, AT_ONCE, x, c)
-        self.density.fit(z + self.config.noise * torch.randn_like(z), c, training, self.config.components)
+        self.density.fit(
+            z + self.config.noise * torch.randn_like(z),
+            c,
+            training,
+            self.config.components or min(300, max(5, len(x) // 100)),
+        )
         self.head.calibrate(in_batches(self._output, AT_ONCE, self.density.sample(c), c), x)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)
 

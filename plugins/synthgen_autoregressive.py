@@ -21,6 +21,7 @@ from synthgen.nn.tokens import tokens
 
 DIGIT = 64  # the most codes of a digit
 AT_ONCE = 8192  # records drawn together: what they need stays in the cache
+SOME = 2000  # images that tones are taken from
 CODING = 0.4  # share of the training in which images learn their codes
 
 
@@ -67,6 +68,7 @@ class Autoregressive(Generator):
         if part:
             training.train([Objective(self.tokens, self.tokens.loss)], records, until=part, share=part)
         codes = self.tokens.encode(x.to(training.device)).to(x.device)
+        self.tokens.calibrate(x[:SOME].to(training.device))
         training.train([Objective(self.network, self.unlikely)], Records(codes, c), share=1 - part)
 
     def log_prob(self, x: Tensor, c: Tensor) -> Tensor:

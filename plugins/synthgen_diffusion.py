@@ -17,6 +17,7 @@ from torch.nn import functional
 from synthgen import Generator, Recipe, Records, Space, Training
 from synthgen.nn.backbones import Condition, denoiser
 from synthgen.nn.batches import in_batches
+from synthgen.nn.correction import correction
 from synthgen.nn.density import outline
 
 SPREAD = 0.5  # deviation of the numbers of a record, as they are diffused
@@ -32,9 +33,13 @@ class Diffusion(Generator):
         width: int = Field(64, ge=8, le=1024, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(3, ge=1, le=32, description="residual blocks; of images one for two on each level")
         draws: int = Field(16, ge=2, le=1000, description="steps of drawing")
+        rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         guidance: float = Field(1.0, ge=0, le=20, description="above 1: more typical of what is given")
 
-    recipe: ClassVar[Recipe] = Recipe(epochs=100, batch_size=512, learning_rate=1e-3)
+    codes: ClassVar[int] = 200
+    reals: ClassVar[bool] = True
+    recipe: ClassVar[Recipe] = Recipe(epochs=140, batch_size=512, learning_rate=1e-3)
     image_recipe: ClassVar[Recipe] = Recipe(steps=9000, batch_size=32, learning_rate=2e-3)
     private: ClassVar[bool] = False
 
@@ -48,13 +53,15 @@ class Diffusion(Generator):
         self.condition = Condition(context.width, size, drop=0.1, levels=True)
         self.denoiser = denoiser(space, size, config.width, config.depth)
         self.outline, self.most = outline(space, context)
+        self.correction = correction(space, context)
         coded = torch.tensor(space.coded)
         self.register_buffer("coded", coded, persistent=False)  # numbers of the embedded record
         self.register_buffer("scale", torch.where(coded, 1.0, SPREAD / space.deviation), persistent=False)
 
     def fit(self, records: Records, training: Training) -> None:
         self.outline.fit(*records.tensor(), training)
-        training.train(self.objectives(), records)
+        training.train(self.objectives(), records, until=0.9)
+        self.correction.fit(self._sample, *records.to(training.device).tensor(), self.config.rounds, training)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         return self._wrong(x, c, self._levels(len(x), x.device))
@@ -96,7 +103,10 @@ class Diffusion(Generator):
         return mean
 
     def sample(self, n: int, c: Tensor) -> Tensor:
-        x = torch.zeros(n, *self.space.shape, device=c.device)
+        return self.correction.sample(self._sample, c, self.config.candidates)
+
+    def _sample(self, c: Tensor) -> Tensor:
+        x = torch.zeros(len(c), *self.space.shape, device=c.device)
         return self.complete(x, torch.zeros(x.shape, dtype=torch.bool, device=c.device), c)
 
     @torch.no_grad()
@@ -140,6 +150,7 @@ class Diffusion(Generator):
 
     def validate(self) -> None:
         self.outline.validate()
+        self.correction.validate()
 
 
 def _kept(noise: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class _Maker(torch.nn.Module):
         super().__init__()
         self.condition = Condition(context.width, 4 * width)
         self.decoder = decoder(latent, 4 * width, space, width, depth)
-        self.head = Head(space)
+        self.head = Head(space, noisy=False)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         return self.decoder(z, self.condition(c))
@@ -61,13 +61,12 @@ class GAN(Generator):
         latent: int = Field(64, ge=1, le=1024, description="numbers of noise that a record is made from")
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of generator and critic")
-        penalty: float = Field(1.0, ge=0, le=1000, description="weight of the critic's squared gradients")
+        penalty: float = Field(0.2, ge=0, le=1000, description="weight of the critic's squared gradients")
         temperature: float = Field(0.5, gt=0, le=10, description="of the relaxed labels")
-        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
-        candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
+        rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        candidates: int = Field(16, ge=1, le=64, description="rows drawn for each one that is kept")
 
-    codes: ClassVar[int] = 200
-    recipe: ClassVar[Recipe] = Recipe(epochs=60, batch_size=512, learning_rate=1e-3, weight_decay=0, momentum=0)
+    recipe: ClassVar[Recipe] = Recipe(epochs=90, batch_size=512, learning_rate=1e-3, weight_decay=0, momentum=0)
     image_recipe: ClassVar[Recipe] = Recipe(
         steps=8000, batch_size=64, learning_rate=5e-4, weight_decay=0, momentum=0, ema=0.998
     )

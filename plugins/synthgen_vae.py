@@ -31,13 +31,14 @@ class VAE(Generator):
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
         beta: float = Field(0.3, ge=0, le=100, description="weight of the prior against the reconstruction")
-        components: int = Field(300, ge=1, le=20_000, description="Gaussians on the latents")
+        components: int = Field(0, ge=0, le=20_000, description="Gaussians on the latents; 0: one for 100 records")
         rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         reconstruction: Literal["likelihood", "ssim"] = Field("likelihood", description="what images are compared by")
 
     codes: ClassVar[int] = 200
     recipe: ClassVar[Recipe] = Recipe(epochs=40, batch_size=512, learning_rate=2e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=4000, batch_size=64, learning_rate=2e-3)
     private: ClassVar[bool] = False
 
     config: Config
@@ -62,7 +63,7 @@ class VAE(Generator):
         training.train(self.objectives(), records, until=0.9)
         x, c = records.to(training.device).tensor()
         z = in_batches(self._draw_latent, AT_ONCE, x, c)
-        self.density.fit(z, c, training, self.config.components)
+        self.density.fit(z, c, training, self.config.components or min(300, max(5, len(x) // 100)))
         self.head.calibrate(in_batches(self._output, AT_ONCE, self.density.sample(c), c), x)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)
 

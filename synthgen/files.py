@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from synthgen.errors import ResourceError
+from synthgen.errors import ResourceError, SynthgenError
 
 
 @contextmanager
@@ -15,9 +15,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
     The block may create a file or a folder there. What stood at `path` before stays until the new one is
-    complete. Nothing is left behind after an error.
+    complete; a file never takes the place of a folder. Nothing is left behind after an error.
 
     Raises:
+        SynthgenError: a file was to take the place of a folder.
         ResourceError: the disk is full or the place cannot be written.
     """
     path = Path(path)
@@ -26,6 +27,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         try:
             yield new
             _flush(new)
+            if path.is_dir() and not new.is_dir():
+                raise SynthgenError(f"{path} is a folder; give the name of a file")
+            if new.is_dir() and path.is_symlink():
+                path.unlink()  # the link, not what it leads to
             if path.is_dir():  # rename cannot replace a folder that holds something
                 old = path.with_name(f".{path.name}.{os.getpid()}.old")
                 path.rename(old)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,11 +17,11 @@ from torch import Tensor
 
 from synthgen import __version__, artifact, inference, registry
 from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_image_codec
-from synthgen.data import Dataset, Images, Table, as_dataset, as_table, writer
+from synthgen.data import Dataset, Images, ImageSchema, Table, as_dataset, as_table, writer
 from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
 from synthgen.errors import BudgetError, SynthgenError, near
-from synthgen.generator import ABILITIES, Generator, parse_settings, recipe_for
+from synthgen.generator import ABILITIES, Generator, abilities, parse_settings, recipe_for
 from synthgen.inference import Chunk, chunks
 from synthgen.records import Records
 from synthgen.schema import Schema, explain
@@ -196,10 +197,9 @@ class Synthesizer:
         """The records to learn from."""
         dataset = as_dataset(data)
         if dataset.kind not in self.cls.accepts:
-            able = [name for name in registry.available() if dataset.kind in _accepts(name)]
             raise SynthgenError(
                 f"{self.name or self.cls.__name__} takes {PLURAL[self.cls.accepts[0]]}, not {PLURAL[dataset.kind]}; "
-                f"generators that do: {', '.join(able) or 'none installed'}"
+                f"generators that do: {_installed(dataset.kind)}"
             )
         self._returns = "pandas"
         if isinstance(dataset, Images):
@@ -329,27 +329,20 @@ class Synthesizer:
         table = as_table(given)
         self.codec.asked(table, len(table))
         if self.codec.completes(table):
-            self._able("complete", "; or fit it again and name the columns with --given")
+            self._able("complete", otherwise="; or fit it again and name the columns with --given")
         return table
 
-    def _able(self, ability: str, otherwise: str = "") -> Any:
-        """The generator, if it has an ability.
+    def _able(self, *wanted: str, otherwise: str = "") -> Any:
+        """The generator, if it has one of some abilities.
 
         Raises:
-            SynthgenError: it has not; the text names the installed generators that have it.
+            SynthgenError: it has none; the text names the installed generators that do.
         """
-        if isinstance(self.model, ABILITIES[ability]):
+        if any(isinstance(self.model, ABILITIES[ability]) for ability in wanted):
             return self.model
-        able = []
-        for name in registry.available():
-            try:
-                cls = registry.load(name)
-            except SynthgenError:
-                continue
-            able += [name] if hasattr(cls, ability) else []
         raise SynthgenError(
-            f"{self.name or type(self.model).__name__} has no {ability}; generators that have it: "
-            f"{', '.join(able) or 'none installed'}{otherwise}"
+            f"{self.name or type(self.model).__name__} has no {' or '.join(wanted)}; generators that have it: "
+            f"{_installed(self.codec.kind, wanted)}{otherwise}"
         )
 
     def impute(self, data: Any, *, seed: int = 0, draws: int = 15) -> Any:
@@ -378,11 +371,11 @@ class Synthesizer:
         assert isinstance(codec, TableCodec)
         return inference.impute(codec, self._able("complete"), self.device, as_table(data), seed, draws)
 
-    def inpaint(self, images: Images, known: NDArray[np.bool_], *, seed: int = 0) -> Images:
+    def inpaint(self, images: Any, known: NDArray[np.bool_], *, seed: int = 0) -> Images:
         """Draw the pixels of images that are not known, given those that are.
 
         Args:
-            images: of the model's size, mode and classes.
+            images: a folder, a `.zip`, or Images of the model's size, mode and classes.
             known: (n, height, width) or (height, width), where the pixels are kept.
             seed: of the draws.
 
@@ -391,7 +384,9 @@ class Synthesizer:
         """
         codec = self._codec_for("images", "images")
         assert isinstance(codec, ImageCodec)
-        return inference.inpaint(codec, self._able("complete"), self.device, images, known, seed)
+        model, found = self._able("complete"), self._like(images)
+        assert isinstance(found, Images)
+        return inference.inpaint(codec, model, self.device, found, known, seed)
 
     def anomalies(self, data: Any, *, seed: int = 0) -> NDArray[np.float64]:
         """How unlikely each record is, (n,): larger is stranger. `judged_by` says what is measured.
@@ -402,15 +397,13 @@ class Synthesizer:
         Raises:
             SynthgenError: the generator has none of these, or a column is missing.
         """
-        return inference.anomalies(self.codec, self._judge(), self.judged_by, self.device, self._like(data), seed)
+        model = self._able(*JUDGES)
+        return inference.anomalies(self.codec, model, self.judged_by, self.device, self._like(data), seed)
 
     @property
     def judged_by(self) -> str:
         """What `anomalies` measures: "log_prob", "bound" or "reconstruction"."""
         return next((a for a in JUDGES if isinstance(self.model, ABILITIES[a])), JUDGES[0])
-
-    def _judge(self) -> Any:
-        return self._able(self.judged_by)
 
     def encode(self, data: Any, *, seed: int = 0) -> NDArray[np.float32]:
         """Latent vectors of records, (n, latent).
@@ -470,8 +463,9 @@ class Synthesizer:
         return self.codec
 
     def _like(self, data: Any) -> Dataset:
-        """A dataset of the kind that was fitted on."""
-        dataset = as_dataset(data)
+        """A dataset of the kind that was fitted on; the files of images become what the model knows."""
+        known = self.codec.dataset_schema
+        dataset = as_dataset(data, known if isinstance(known, ImageSchema) else None)
         if dataset.kind != self.codec.kind:
             raise SynthgenError(f"the model was fitted on {PLURAL[self.codec.kind]}, not on {PLURAL[dataset.kind]}")
         return dataset
@@ -565,12 +559,15 @@ def _codec(kind: str, state: Any) -> Codec:
     return (ImageCodec if kind == "images" else TableCodec).from_state(state)
 
 
-def _accepts(name: str) -> tuple[str, ...]:
-    """What an installed generator takes; nothing where it cannot be loaded."""
-    try:
-        return registry.load(name).accepts
-    except SynthgenError:
-        return ()
+def _installed(kind: str, wanted: Sequence[str] = ()) -> str:
+    """The names of the installed generators that take a kind of dataset and have one of some abilities."""
+    names = []
+    for name in registry.available():
+        with suppress(SynthgenError):  # one that cannot be loaded
+            cls = registry.load(name)
+            if kind in cls.accepts and (not wanted or set(wanted) & set(abilities(cls))):
+                names.append(name)
+    return ", ".join(names) or "none installed"
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,14 @@
 """Fixtures that several files share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from synthgen.cli import main
 
@@ -55,6 +57,49 @@ def make_people(n: int, seed: int = 0) -> pd.DataFrame:
             "joined": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
         }
     )
+
+
+CLASSES = {"bar": 30, "box": 20, "line": 10}
+
+
+def draw_pictures(folder: Path, size: tuple[int, int] = (8, 8), seed: int = 0) -> Path:
+    """60 pictures of three classes: red upright bars, green boxes, blue lines, on a dark noisy ground."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    for name, count in CLASSES.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 40, (height, width, 3), np.uint8)
+            y, x = rng.integers(0, height - 2), rng.integers(0, width - 2)
+            place = {"bar": np.s_[:, x : x + 2, 0], "box": np.s_[y : y + 3, x : x + 3, 1], "line": np.s_[y : y + 2, :, 2]}
+            pixels[place[name]] += 200
+            Image.fromarray(pixels).save(folder / name / f"{i:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    return draw_pictures(tmp_path_factory.mktemp("pictures") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def pictures_model(pictures, tmp_path_factory):
+    """A mixture on the pictures."""
+    from synthgen import Synthesizer
+
+    path = tmp_path_factory.mktemp("models") / "pictures"
+    Synthesizer("gmm").fit(pictures).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def latent_model(pictures, tmp_path_factory):
+    """A variational autoencoder on the pictures, hardly trained."""
+    from synthgen import Synthesizer
+
+    path = tmp_path_factory.mktemp("models") / "latent"
+    Synthesizer("vae", steps=30, width=8, components=6).fit(pictures).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

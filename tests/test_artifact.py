@@ -221,7 +221,7 @@ def test_weights_of_another_model_are_refused(fitted, tmp_path, name, other):
         Synthesizer.load(tmp_path / "model", device="cpu")
 
 
-@pytest.mark.parametrize("key", ["plugin", "config", "recipe", "codec", "seed", "chunk", "frame", "rows"])
+@pytest.mark.parametrize("key", ["plugin", "config", "recipe", "codec", "seed", "chunk", "kind", "returns", "rows"])
 def test_a_manifest_that_lacks_an_entry_is_refused(fitted, tmp_path, key):
     fitted.save(tmp_path / "model")
     rewrite(tmp_path / "model", lambda body: body.pop(key))

@@ -39,7 +39,7 @@ def fails(command, tmp_path):
         ("empty", b"", "is empty"),
         ("blank", b"\n\n  \n", "is empty"),
         ("header only", b"a,b\n", "no rows"),
-        ("one row", b"a,b\n1,x\n", "has 1 rows"),
+        ("one row", b"a,b\n1,x\n", "there are 1 rows"),
         ("too long a line", GOOD.encode() + b"7,x,9\n8,y\n", "line 42: 3 fields where the header has 2"),
         ("too short a line", GOOD.replace("\n5,z\n", "\n5\n").encode(), "line 7: 1 fields where the header has 2"),
         ("two columns of one name", GOOD.replace("a,b", "a,a").encode(), "two columns are called 'a'"),
@@ -146,7 +146,7 @@ def test_bad_options_of_fit(fails, people_csv, tmp_path, arguments, text):
         (["-n", "5", "--given", "twn=Oslo"], "did you mean 'town'?"),
         (["-n", "5", "--given", "town=Osla"], "did you mean 'Oslo'?"),
         (["-n", "5", "--given", "town"], "write --given COLUMN=VALUE"),
-        (["-n", "5", "--given", "sport=ski"], "autoregressive, gmm"),
+        (["-n", "5", "--given", "sport=ski"], "autoregressive, diffusion, gmm"),
         (["-n", "5", "--given", "id=P000001"], "only modelled columns can be given"),
         (["-n", "0"], "-n"),
         ([], "say how many records with -n"),
@@ -255,8 +255,8 @@ def test_a_model_without_its_plugin(fails, trees_model, tmp_path, monkeypatch):
 
 
 def test_what_a_family_lacks_names_those_that_have_it(fails, trees_model, people_csv, tmp_path):
-    fails(2, "autoregressive, gmm", "impute", trees_model, people_csv, "-o", tmp_path / "new.csv")
-    fails(2, "autoregressive, gmm", "anomalies", trees_model, people_csv, "-o", tmp_path / "new.csv")
+    fails(2, "autoregressive, diffusion, gmm", "impute", trees_model, people_csv, "-o", tmp_path / "new.csv")
+    fails(2, "autoencoder, autoregressive, diffusion, gmm, vae", "anomalies", trees_model, people_csv, "-o", tmp_path / "new.csv")
 
 
 def test_a_table_without_the_models_columns(fails, network_model, tmp_path):

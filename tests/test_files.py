@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from synthgen.errors import ResourceError
+from synthgen.errors import ResourceError, SynthgenError
 from synthgen.files import replacing
 
 
@@ -66,6 +66,28 @@ def test_a_folder_takes_the_place_of_one_that_holds_something(tmp_path):
         assert names(path) == ["old"]
     assert names(path) == ["new"]
     assert names(tmp_path) == ["model"]
+
+
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path):
+    path = tmp_path / "table.csv"
+    path.mkdir()
+    (path / "part").write_text("mine")
+    with pytest.raises(SynthgenError, match=r"table\.csv is a folder; give the name of a file"), replacing(path) as new:
+        new.write_text("theirs")
+    assert (path / "part").read_text() == "mine"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_folder_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "old").touch()
+    (tmp_path / "link").symlink_to("real")
+    with replacing(tmp_path / "link") as new:
+        new.mkdir()
+        (new / "new").touch()
+    assert names(tmp_path) == ["link", "real"]
+    assert (names(tmp_path / "link"), names(tmp_path / "real")) == (["new"], ["old"])
+    assert not (tmp_path / "link").is_symlink()
 
 
 def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):

@@ -127,12 +127,12 @@ def test_real_columns_have_a_density():
 
 @pytest.mark.parametrize(("n", "components"), [(100, 5), (2000, 80), (50_000, 1500)])
 def test_by_default_there_is_a_component_for_every_25_records(n, components, monkeypatch):
-    monkeypatch.setattr("synthgen_gmm.EM.steps", lambda self: iter(()))
-    assert len(fit(torch.zeros(n, 3)).mixture.log_weight) == components
+    monkeypatch.setattr("synthgen.nn.density.EM.steps", lambda self: iter(()))
+    assert len(fit(torch.zeros(n, 3)).density.mixture.log_weight) == components
 
 
 def test_more_components_than_records_are_as_many_as_records():
-    assert len(fit(records(40)[0], components=100).mixture.log_weight) == 40
+    assert len(fit(records(40)[0], components=100).density.mixture.log_weight) == 40
 
 
 def test_an_interrupted_fit_goes_on_exactly():
@@ -159,6 +159,6 @@ def test_without_time_the_model_is_usable():
 
 
 def test_stored_mixtures_that_contradict_themselves_are_refused(plain):
-    weights = {**plain.state_dict(), "mixture.mean": plain.mixture.mean[:3]}
+    weights = {**plain.state_dict(), "density.mixture.mean": plain.density.mixture.mean[:3]}
     with pytest.raises(SynthgenError, match="different numbers of components"):
         GMM(plain.space, EMPTY, plain.config).load_weights(weights)

@@ -198,7 +198,11 @@ def test_labels_of_a_metadata_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [(b"file_name,label\na.png,x\n", "no label for b.png"), (b"file_name,label\n\xff", "metadata.csv cannot be read")],
+    [
+        (b"file_name,label\na.png,x\n", "no label for b.png"),
+        (b"file_name,label\na.png,x\nb.png,\n", "no label for b.png"),
+        (b"file_name,label\n\xff", "metadata.csv cannot be read"),
+    ],
 )
 def test_a_metadata_file_that_fits_not_is_an_error(tmp_path, text, told):
     for name in "ab":
@@ -210,8 +214,9 @@ def test_a_metadata_file_that_fits_not_is_an_error(tmp_path, text, told):
 
 def test_a_metadata_file_without_labels_says_nothing(tmp_path):
     save(picture(), tmp_path / "a.png")
-    put(tmp_path / "metadata.csv", b"file_name,caption\na.png,hello\n")
-    assert read_images(tmp_path).schema.classes == ()
+    for text in (b"file_name,caption\na.png,hello\n", b"file_name,label\na.png,\n"):
+        put(tmp_path / "metadata.csv", text)
+        assert read_images(tmp_path).schema.classes == ()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from PIL import Image, PngImagePlugin
 
 from synthgen.data.images import Images, ImageSchema, read_images
 from synthgen.data.pictures_out import ImageWriter, check_image_output, sheet, write_sheet
-from synthgen.errors import SynthgenError
+from synthgen.errors import ResourceError, SynthgenError
 
 
 def put(path, data):
@@ -73,7 +73,7 @@ def test_a_zip_has_the_same_layout_and_the_same_bytes_each_time(tmp_path):
 
 
 STRANGE = ("..", "../x", "/etc", "a\\b", "a_b", "nul\0", "", ".hidden", "a//b", "metadata.csv", "x/00000001.png", "x")
-STRANGE = (*STRANGE, "C:", "end.", "__MACOSX", "Thumbs.db", "é" * 300, "line\nbreak", "a,b", "con*?")
+STRANGE = (*STRANGE, "C:", "end.", "__MACOSX", "Thumbs.db", "é" * 300, "line\nbreak", "a,b", "con*?", "CON", "aux.x")
 
 
 @pytest.mark.parametrize("name", ["out", "out.zip"])
@@ -124,6 +124,14 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path, name, error):
         assert not (tmp_path / name).exists()
         raise error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_without_a_place_leaves_nothing_behind(tmp_path):
+    deep = some(classes=("/".join(["d" * 200] * 30), "b"))
+    with pytest.raises(ResourceError, match="cannot write"):
+        wrote(tmp_path / "out", deep)
+    assert list(tmp_path.iterdir()) == []
+    assert len(read_images(wrote(tmp_path / "out.zip", deep))) == 7
 
 
 @pytest.mark.parametrize("name", ["out", "out.zip"])

@@ -128,7 +128,7 @@ def test_a_bad_parquet_file_is_an_error(tmp_path, content):
 
 
 def test_a_folder_and_a_missing_file_are_errors(tmp_path):
-    with pytest.raises(SynthgenError, match="is a folder"):
+    with pytest.raises(SynthgenError, match="holds no image"):
         read(tmp_path)
     with pytest.raises(SynthgenError, match="is a folder"):
         as_table(tmp_path)
@@ -194,6 +194,14 @@ def test_the_old_file_can_be_read_while_the_new_one_is_written(tmp_path):
 def test_an_unknown_ending_is_an_error(tmp_path, name):
     with pytest.raises(SynthgenError, match=r"has no ending that a table can have: \.csv, \.csv\.gz, \.parquet"):
         write(texts(a=["1"]), tmp_path / name)
+
+
+def test_a_folder_is_never_replaced(tmp_path):
+    (tmp_path / "parts.csv").mkdir()
+    (tmp_path / "parts.csv" / "0").write_text("mine")
+    with pytest.raises(SynthgenError, match=r"parts\.csv is a folder; give the name of a file"):
+        write(texts(a=["1"]), tmp_path / "parts.csv")
+    assert (tmp_path / "parts.csv" / "0").read_text() == "mine"
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):

@@ -120,7 +120,7 @@ def test_resuming_twice_equals_never_stopping():
         with pytest.raises(Interrupted):
             train(save=kept.append, restored=state, interrupted=interrupt_after(3))
         state = {name: t.clone() for name, t in kept[-1].items()}
-    assert int(state["step"]) == 6
+    assert int(state["stage 0.step"]) == 6
     assert all(map(torch.equal, train(), train(restored=state)))
 
 

@@ -70,7 +70,7 @@ def _fail(error: Exception) -> None:
         sys.exit(ResourceError.exit_code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         _exit(
-            "out of memory; fit on fewer rows with --sample, or drop columns with --drop",
+            "out of memory; fit on fewer records with --sample, drop columns with --drop, or shrink images with --size",
             ResourceError.exit_code,
         )
     if isinstance(error, OSError):

@@ -14,6 +14,7 @@ import click
 from synthgen.cli.console import Console, duration, interruptible
 from synthgen.cli.options import (
     Seconds,
+    check_file,
     check_folder,
     image_options,
     output_options,
@@ -76,6 +77,8 @@ def fit(
     start = time.monotonic()
     console = Console(quiet, as_json)
     _check_model_path(Path(out))
+    sheet = Path(preview) if preview else _beside(Path(out), "preview.png")
+    check_file(sheet)
     from synthgen import Synthesizer
 
     options: dict[str, Any] = {"device": device, "seed": seed, "given": given, "drop": drop}
@@ -84,8 +87,10 @@ def fit(
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
     dataset = _read(data, schema_path, delimiter, encoding, console, size=size, aspect=aspect, strict=strict)
+    if preview and dataset.kind == "table":
+        raise SynthgenError(f"{data} is a table; --preview is for images")
     reason = ""
-    checkpoint = Path(out).with_name(Path(out).name + ".checkpoint")
+    checkpoint = _beside(Path(out), "checkpoint")
     if generator == "auto" and resume and checkpoint.exists():
         generator, found = _unfinished(checkpoint)
         options |= found
@@ -106,7 +111,7 @@ def fit(
         if max_time is not None:
             options["max_time"] = max(1.0, max_time - (time.monotonic() - start))
         synthesizer = Synthesizer(generator, **options)
-        show = _previewer(Path(preview or f"{out}.preview.png"), console) if dataset.kind == "images" else None
+        show = _previewer(sheet, console) if dataset.kind == "images" else None
         try:
             synthesizer.fit(
                 dataset,
@@ -156,7 +161,7 @@ def _read(
 
 
 def _previewer(path: Path, console: Console) -> Callable[[Dataset], None]:
-    """A function that writes images to a sheet, and says so the first time."""
+    """A function that writes images to a sheet, and says so the first time; a fit does not fail with its preview."""
     said = False
 
     def show(images: Dataset) -> None:
@@ -164,9 +169,13 @@ def _previewer(path: Path, console: Console) -> Callable[[Dataset], None]:
         from synthgen.data import Images, write_sheet
 
         assert isinstance(images, Images)
-        write_sheet(path, images, columns=min(16, max(8, len(images.schema.classes))))
+        text = f"what is drawn so far: {path}"
+        try:
+            write_sheet(path, images, columns=min(16, max(8, len(images.schema.classes))))
+        except SynthgenError as error:
+            text = f"what is drawn so far cannot be shown: {error}"
         if not said:
-            console.say(f"what is drawn so far: {path}")
+            console.say(text)
         said = True
 
     return show
@@ -180,8 +189,15 @@ def _unfinished(checkpoint: Path) -> tuple[str, dict[str, Any]]:
     return manifest["plugin"]["name"], {**manifest["config"], **manifest["recipe"]}
 
 
+def _beside(out: Path, what: str) -> Path:
+    """Where something that goes with a model lies."""
+    return out.with_name(f"{out.name}.{what}")
+
+
 def _check_model_path(path: Path) -> None:
     """Complain before the work, not after it, where a model could not be saved."""
+    if path.name in ("", ".."):
+        raise SynthgenError(f"{path} names no new folder; give one, such as -o model")
     check_folder(path)
     if not os.access(path.absolute().parent, os.W_OK):
         raise ResourceError(f"cannot write into {path.absolute().parent}: permission denied")

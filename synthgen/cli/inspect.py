@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from synthgen.cli.console import Console
-from synthgen.cli.options import check_folder, output_options, read_data, reading_options
+from synthgen.cli.options import check_file, output_options, read_data, reading_options
 
 
 @click.command("list")
@@ -59,7 +59,7 @@ def schema(
 
     console = Console(quiet)
     if out:
-        check_folder(Path(out))
+        check_file(Path(out))
     table = read_data(data, schema_path, delimiter, encoding)
     text = table.schema.to_json()
     for a, b in dependences(table.data):

@@ -66,6 +66,8 @@ def read_like(path: str, codec: Codec, console: Console, delimiter: str | None, 
     """A dataset of the kind that a model was fitted on."""
     from synthgen.data import holds_images
 
+    if not Path(path).exists():
+        raise SynthgenError(f"there is no file or folder {path}")
     if codec.kind == "images":
         if not holds_images(path):
             raise SynthgenError(f"the model was fitted on images, and {path} is no folder of images")
@@ -132,6 +134,13 @@ def check_folder(path: Path) -> None:
     """Complain where an output's folder does not exist."""
     if not path.absolute().parent.is_dir():
         raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")
+
+
+def check_file(path: Path) -> None:
+    """Complain where an output file's folder does not exist, or a folder has its name."""
+    check_folder(path)
+    if path.is_dir():
+        raise SynthgenError(f"{path} is a folder; give the name of a file")
 
 
 def settings_of(pairs: Sequence[str], reserved: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synthgen.cli.console import Console
-from synthgen.cli.options import output_options, read_like, reading_options
+from synthgen.cli.options import check_file, output_options, read_like, reading_options
 from synthgen.errors import SynthgenError
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ def interpolate(model: str, a: str, b: str, out: str, steps: int, seed: int, qui
     console = Console(quiet, as_json)
     synthesizer = Synthesizer.load(model)
     strip = synthesizer.codec.kind == "images" and out.endswith(".png")
-    if not strip:
+    if strip:
+        check_file(Path(out))
+    else:
         check_place(out, synthesizer.codec.kind)
     ends = [None if end == "random" else _record(end, synthesizer.codec, console) for end in (a, b)]
     path = synthesizer.interpolate(*ends, steps=steps, seed=seed)

@@ -35,9 +35,11 @@ class ImageCodec(Codec):
 
     @model_validator(mode="after")
     def _consistent(self) -> ImageCodec:
-        codes = [code for combo in self.context.codes for code in combo]
-        named = self.context.names == ([LABEL] if self.image_schema.classes else [])
-        if not named or any(not 0 <= code < len(self.image_schema.classes) for code in codes):
+        names, codes, counts = self.context.names, self.context.codes, self.context.counts
+        classes = len(self.image_schema.classes)
+        named = names == ([LABEL] if classes else []) and bool(codes) == bool(classes)
+        known = all(len(combo) == 1 and 0 <= combo[0] < classes for combo in codes)
+        if not named or not known or len(codes) != len(counts) or any(n < 1 for n in counts):
             raise ValueError("the context's frequencies contradict the classes")
         return self
 

@@ -56,8 +56,12 @@ def read(path: str | Path, dialect: Dialect | None = None, **options: Any) -> An
     return read_images(path, **{k: v for k, v in options.items() if v is not None})
 
 
-def as_dataset(data: Any) -> Dataset:
+def as_dataset(data: Any, schema: ImageSchema | None = None) -> Dataset:
     """A dataset from Images, a path, a pandas frame, anything with an Arrow stream, or a Table.
+
+    Args:
+        data: one of these.
+        schema: what images that are read become.
 
     Raises:
         SynthgenError: it is none of these, or cannot be read.
@@ -65,7 +69,7 @@ def as_dataset(data: Any) -> Dataset:
     if isinstance(data, Images):
         return data
     if isinstance(data, str | Path) and holds_images(data):
-        return read_images(Path(data))
+        return read_images(Path(data), schema=schema)
     return as_table(data)
 
 

@@ -210,7 +210,7 @@ def _labelled(files: Source, found: dict[str, str], file: str) -> dict[str, str]
     labels = {row["file_name"]: row["label"] for row in rows}
     for name in found:
         label = labels.get(base := posixpath.basename(name))
-        if label is None:
+        if label is None or (label == "" and any(labels.values())):
             raise SynthgenError(f"{files.path}: {file} has no label for {shown(base)}; add one, or remove the image")
         found[name] = _clean(label)
     return found

@@ -24,6 +24,7 @@ from synthgen.files import replacing
 GAP = 2  # pixels between the images of a sheet
 _NUMBERED = re.compile(r"\d{8,}\.png")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # by some system or other
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # on Windows
 
 
 class ImageWriter:
@@ -42,12 +43,13 @@ class ImageWriter:
         self._folders = _folders(schema.classes)
         self._labels: list[NDArray[np.int64]] = []
         self._written = 0
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        temporary = self._stack.enter_context(replacing(self.path))
-        self._put = self._into_zip(temporary) if _zipped(self.path) else self._into_folder(temporary)
-        self._stack.push(self._finish)
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            self._put = self._into_zip(temporary, stack) if _zipped(self.path) else self._into_folder(temporary)
+            stack.push(self._finish)
+            self._stack = stack.pop_all()
         return self
 
     def write(self, images: Images) -> None:
@@ -74,8 +76,8 @@ class ImageWriter:
 
         return put
 
-    def _into_zip(self, file: Path) -> Callable[[str, bytes], None]:
-        archive = self._stack.enter_context(zipfile.ZipFile(file, "w"))
+    def _into_zip(self, file: Path, stack: ExitStack) -> Callable[[str, bytes], None]:
+        archive = stack.enter_context(zipfile.ZipFile(file, "w"))
 
         def put(name: str, data: bytes) -> None:
             entry = zipfile.ZipInfo(name)  # of no time, so that the same images are the same bytes
@@ -150,7 +152,7 @@ def _safe(part: str) -> str:
     part = _FORBIDDEN.sub("_", part).encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
     if part != part.rstrip(". "):
         part = part.rstrip(". ") + "_"
-    if hidden(part):
+    if hidden(part) or _DEVICE.match(part):
         part = "_" + part.lstrip(".")
     return part + "_" if part == METADATA or _NUMBERED.fullmatch(part) else part or "_"
 

@@ -190,13 +190,10 @@ class TableWriter:
 
 
 def check_output(path: Path) -> None:
-    """Raise SynthgenError where a table could not be written: unknown ending, or no such folder."""
+    """Raise SynthgenError where a table could not be written: unknown ending, no such folder, or one of its name."""
     if not path.name.endswith(ENDINGS):
         raise SynthgenError(f"{path} has no ending that a table can have: {', '.join(ENDINGS)}")
-    check_parent(path)
-
-
-def check_parent(path: Path) -> None:
-    """Raise SynthgenError where an output's folder does not exist."""
+    if path.is_dir():
+        raise SynthgenError(f"{path} is a folder; give the name of a file")
     if not path.absolute().parent.is_dir():
         raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")

@@ -13,9 +13,11 @@ from torch.nn import functional
 
 from synthgen.errors import SynthgenError
 from synthgen.nn.similarity import ssim
+from synthgen.nn.tones import Tones
 from synthgen.space import Space
 
 ROUNDS = 10  # of calibration
+SOME = 2000  # images that tones are taken from
 LEAST = 0.02  # deviation of a number
 
 
@@ -25,12 +27,13 @@ class Head(nn.Module):
     Args:
         space: of the records.
         by: what images are compared by in the loss: "likelihood", or "ssim" for structural similarity besides.
+        noisy: whether numbers are means, to which noise is added; else they are the numbers themselves.
 
     Raises:
         SynthgenError: tables are to be compared by structural similarity.
     """
 
-    def __init__(self, space: Space, by: str = "likelihood") -> None:
+    def __init__(self, space: Space, by: str = "likelihood", noisy: bool = True) -> None:
         super().__init__()
         if by == "ssim" and len(space.shape) != 3:
             raise SynthgenError("ssim compares images; rows of a table are compared by likelihood")
@@ -38,8 +41,10 @@ class Head(nn.Module):
         self.codes = [j for j, k in enumerate(space.sizes) if k]
         self.reals = [j for j, k in enumerate(space.sizes) if not k] if space.sizes else list(range(space.width))
         pixels = len(space.shape) == 3
-        self.deviation = nn.Parameter(torch.zeros(1 if pixels else len(self.reals)))
+        self.noisy = noisy
+        self.deviation = nn.Parameter(torch.zeros((1 if pixels else len(self.reals)) if noisy else 0))
         self.register_buffer("shift", torch.zeros(space.width if self.codes else 0))  # of label scores when drawing
+        self.tones = Tones(space.shape[0], (-1.0, 1.0)) if pixels else Tones(len(self.reals), (-4.0, 4.0))
 
     shift: Tensor
 
@@ -74,16 +79,19 @@ class Head(nn.Module):
 
     def mode(self, y: Tensor) -> Tensor:
         """The likeliest records (B, *shape)."""
-        return self.space.collapse(y)
+        x = self.space.collapse(y)
+        return x if self.space.sizes else self.tones(x)
 
     @torch.no_grad()
     def calibrate(self, y: Tensor, x: Tensor) -> None:
-        """Shift label scores, so that drawing from outputs (n, width) gives the label frequencies of records.
+        """Make what is drawn from outputs (n, width) agree with records, column by column.
 
-        A few rounds of iterative proportional fitting, column by column.
+        Label scores are shifted by a few rounds of iterative proportional fitting, numbers by their quantiles.
         """
-        if not self.codes:
-            return
+        if not self.space.sizes:
+            self.tones.fit(y[:SOME].reshape(-1, *self.space.shape), x[:SOME])
+        elif self.reals:
+            self.tones.fit(self.draw(y)[:, self.reals], x[:, self.reals])
         for j, block in self.space.blocks(y):
             seen = (x[:, j].long().bincount(minlength=block.shape[1]).float() + 1e-3) / len(x)
             shift = torch.zeros_like(seen)
@@ -101,9 +109,12 @@ class Head(nn.Module):
                 gumbel = -torch.empty_like(block).exponential_().log()
                 columns.append((block + gumbel).argmax(1).to(y.dtype))
             else:
-                deviation = torch.exp(self.log_deviation()[self.reals.index(j)])
-                columns.append(block[:, 0] + deviation * torch.randn_like(block[:, 0]))
-        return torch.stack(columns, 1)
+                noise = torch.exp(self.log_deviation()[self.reals.index(j)]) if self.noisy else 0.0
+                columns.append(block[:, 0] + noise * torch.randn_like(block[:, 0]))
+        x = torch.stack(columns, 1)
+        if self.reals:
+            x[:, self.reals] = self.tones(x[:, self.reals])
+        return x
 
     def relax(self, y: Tensor, temperature: float) -> Tensor:
         """Embedded records (B, width) with a gradient: labels by straight-through Gumbel softmax, numbers as they are.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from synthgen.nn.mixture import EM, Mixture, patterns
+from synthgen.nn.tones import Tones
 
-TONES = 257  # points of the tone curves
 MOST = 4096  # records that principal components are taken from
 
 
@@ -28,8 +28,6 @@ class Subspace(nn.Module):
     mean: Tensor
     basis: Tensor
     noise: Tensor
-    drawn_tones: Tensor
-    true_tones: Tensor
 
     def __init__(self, shape: tuple[int, ...], classes: int, rank: int) -> None:
         super().__init__()
@@ -38,8 +36,8 @@ class Subspace(nn.Module):
         self.register_buffer("mean", torch.zeros(classes, size))
         self.register_buffer("basis", torch.zeros(classes, self.rank, size))  # rows as long as the deviation along them
         self.register_buffer("noise", torch.ones(classes))
-        self.register_buffer("drawn_tones", torch.linspace(-1, 1, TONES).repeat(shape[0], 1))
-        self.register_buffer("true_tones", torch.linspace(-1, 1, TONES).repeat(shape[0], 1))
+        # a mean of pixels is greyer than they are
+        self.tones = Tones(shape[0], (-1.0, 1.0))
         self.mixtures = nn.ModuleList(Mixture([0] * self.rank) for _ in range(classes))
 
     def fit(self, x: Tensor, label: Tensor, components: int, passes: int) -> Iterator[float]:
@@ -57,7 +55,8 @@ class Subspace(nn.Module):
                     pass
                 em.maximise()
             yield (done + 1) / passes
-        self._tones(x, label)
+        rows = torch.randperm(len(x))[:2000]
+        self.tones.fit(self._smooth(label[rows]), x[rows])
 
     def _components(self, k: int, x: Tensor) -> None:
         """Mean, principal components and remaining noise of a class's records (n, size)."""
@@ -77,18 +76,9 @@ class Subspace(nn.Module):
         basis = self.basis[k]
         return (basis / basis.square().sum(1, keepdim=True).clamp(min=1e-8)).T
 
-    def _tones(self, x: Tensor, label: Tensor) -> None:
-        """Curves that give drawn pixels the tones of the real ones: a mean of pixels is greyer than they are."""
-        rows = torch.randperm(len(x))[:2000]
-        drawn = self._smooth(label[rows])
-        points = torch.linspace(0, 1, TONES)
-        for channel in range(self.shape[0]):
-            self.drawn_tones[channel] = _quantiles(drawn[:, channel], points)
-            self.true_tones[channel] = _quantiles(x[rows][:, channel], points)
-
     def sample(self, label: Tensor) -> Tensor:
         """Records (n, *shape) of classes (n,): the mean of the pixels given drawn components, in true tones."""
-        return self._toned(self._smooth(label))
+        return self.tones(self._smooth(label))
 
     def _smooth(self, label: Tensor) -> Tensor:
         x = self.mean.new_empty(len(label), *self.shape)
@@ -98,10 +88,6 @@ class Subspace(nn.Module):
                 z = mixture.sample(int(rows.sum()))  # type: ignore[operator]
                 x[rows] = (self.mean[k] + z.float() @ self.basis[k]).reshape(-1, *self.shape)
         return x
-
-    def _toned(self, x: Tensor) -> Tensor:
-        toned = [_curve(x[:, i].contiguous(), self.drawn_tones[i], self.true_tones[i]) for i in range(self.shape[0])]
-        return torch.stack(toned, 1)
 
     def log_prob(self, x: Tensor, label: Tensor) -> Tensor:
         """Log-density (B,) of records given their classes."""
@@ -126,7 +112,7 @@ class Subspace(nn.Module):
                     + torch.linalg.solve_triangular(factor[pick].mT, noise, upper=True)[..., 0]
                 )
                 smooth = (self.mean[k] + z.float() @ self.basis[k]).reshape(-1, *self.shape)
-                drawn[which] = self._toned(smooth)
+                drawn[which] = self.tones(smooth)
         return torch.where(known, x, drawn)
 
     def _posterior(self, k: int, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,16 +148,3 @@ def _classes(label: Tensor) -> Iterator[tuple[int, Tensor]]:
     """The classes that occur, each with the rows that have it."""
     for k in torch.unique(label).tolist():
         yield k, torch.nonzero(label == k)[:, 0]
-
-
-def _quantiles(values: Tensor, points: Tensor) -> Tensor:
-    ordered = values.flatten().sort().values
-    return ordered[(points * (len(ordered) - 1)).round().long()]
-
-
-def _curve(x: Tensor, at: Tensor, to: Tensor) -> Tensor:
-    """Piecewise linear interpolation of the points (at, to), at x; constant beyond the ends."""
-    right = torch.searchsorted(at, x).clamp(1, len(at) - 1)
-    low, high = at[right - 1], at[right]
-    share = ((x - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
-    return torch.lerp(to[right - 1], to[right], share)

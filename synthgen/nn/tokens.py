@@ -40,6 +40,9 @@ class Columns(nn.Module):
         """Which codes are known where cells (B, columns) of the records are."""
         return cells
 
+    def calibrate(self, x: Tensor) -> None:
+        """Nothing is to be put right."""
+
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         """Nothing is to be learned: zeros (B,)."""
         return x.new_zeros(len(x))
@@ -74,6 +77,11 @@ class Patches(nn.Module):
         """How badly images are reconstructed, (B,)."""
         return self.head.loss(self._image(self._quantised(x)), x)
 
+    def calibrate(self, x: Tensor) -> None:
+        """Give reconstructed images the tones of real ones, after the training."""
+        with torch.no_grad():
+            self.head.calibrate(in_batches(lambda part: self._image(self._quantised(part)), AT_ONCE, x), x)
+
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, channels, height, width) to codes (B, patches)."""
         return in_batches(self._encode, AT_ONCE, x)
@@ -98,7 +106,7 @@ class Patches(nn.Module):
             rest = rest // count
         shape = (len(codes), -1, self.shrink.rows, self.shrink.columns)
         numbers = torch.stack(levels[::-1], 1).float().reshape(shape) / self.most * 2 - 1
-        return self._image(numbers).reshape(len(codes), *self.images.shape)
+        return self.head.mode(self._image(numbers))
 
     def known(self, cells: Tensor) -> Tensor:
         """Which patches (B, patches) are known: those all of whose pixels (B, channels, height, width) are."""

@@ -35,12 +35,15 @@ class Diffusion(Generator):
         draws: int = Field(16, ge=2, le=1000, description="steps of drawing")
         rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
+        repeats: int = Field(
+            10, ge=1, le=1000, description="of each step when gaps are filled, so that all fits together"
+        )
         guidance: float = Field(1.0, ge=0, le=20, description="above 1: more typical of what is given")
 
     codes: ClassVar[int] = 200
     reals: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe(epochs=140, batch_size=512, learning_rate=1e-3)
-    image_recipe: ClassVar[Recipe] = Recipe(steps=9000, batch_size=32, learning_rate=2e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=8000, batch_size=32, learning_rate=2e-3)
     private: ClassVar[bool] = False
 
     config: Config
@@ -114,7 +117,7 @@ class Diffusion(Generator):
         """Draw the cells or pixels that are not known, guided by those that are.
 
         At each level, what is known is put in with fresh noise of that level, so that the rest is denoised to
-        fit it (Lugmayr et al., RePaint, 2022): close to the conditional, not exactly it.
+        fit it, several times (Lugmayr et al., RePaint, 2022): close to the conditional, not exactly it.
         """
         return in_batches(self._draw, AT_ONCE, x, known, c)
 
@@ -123,19 +126,25 @@ class Diffusion(Generator):
         levels = self._steps().to(c.device)
         y = self.outline.complete(x, known, c).flatten(1)
         y = y + levels[0] * torch.randn_like(y)
+        given = bool(held.any())
+        repeats = self.config.repeats if given else 1
         before: Tensor | None = None
         for k, level in enumerate(levels):
-            if bool(held.any()):
-                y = torch.where(held, truth + level * torch.randn_like(y), y)
-            mean = torch.where(held, truth, self.denoise(y, level.expand(len(y)), c))
-            if k + 1 == len(levels):
-                break
-            # second order in log σ, from this and the last mean (DPM-Solver++ 2M)
-            step = (level / levels[k + 1]).log()
-            ahead = mean
-            if before is not None:
-                ahead = mean + 0.5 * step / (levels[k - 1] / level).log() * (mean - before)
-            y = levels[k + 1] / level * y - torch.expm1(-step) * ahead
+            for left in reversed(range(repeats)):
+                if given:
+                    y = torch.where(held, truth + level * torch.randn_like(y), y)
+                mean = torch.where(held, truth, self.denoise(y, level.expand(len(y)), c))
+                if k + 1 == len(levels):
+                    break
+                # second order in log σ, from this and the last mean (DPM-Solver++ 2M); first order where levels are
+                # repeated, for then the last mean is that of another noise
+                step = (level / levels[k + 1]).log()
+                ahead = mean
+                if before is not None and repeats == 1:
+                    ahead = mean + 0.5 * step / (levels[k - 1] / level).log() * (mean - before)
+                y = levels[k + 1] / level * y - torch.expm1(-step) * ahead
+                if left:  # back to this level
+                    y = y + (level.square() - levels[k + 1].square()).sqrt() * torch.randn_like(y)
             before = mean
         return torch.where(known, x, self.space.collapse(mean / self.scale))
 

@@ -85,7 +85,7 @@ class GAN(Generator):
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         """How badly the critic tells each record from one drawn for the same context, (B,)."""
-        real = self.space.embed(x).requires_grad_()
+        real = self.space.embed(x).detach().requires_grad_()
         drawn = self._relaxed(len(x), c).detach().requires_grad_()
         of_real, of_drawn = self.critic(real, c), self.critic(drawn, c)
         slopes = torch.autograd.grad(of_real.sum() + of_drawn.sum(), [real, drawn], create_graph=True)

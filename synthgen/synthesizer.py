@@ -186,7 +186,7 @@ class Synthesizer:
                 save=save if checkpoint else None,
                 restored=restored[1] if restored else None,
                 interrupted=interrupted,
-                preview=(lambda: preview(self._preview())) if preview else None,
+                preview=(lambda: self._show(preview)) if preview else None,
             )
             model.fit(Records(x, c), training)
             self.notes += training.notes
@@ -243,6 +243,13 @@ class Synthesizer:
         """A hash of the dataset and of everything that shapes the fit."""
         shape = (self.name, self.config, self.recipe, self.given, self.seed, self.keep_rare)
         return hashlib.sha256(repr(shape).encode() + dataset.digest()).hexdigest()
+
+    def _show(self, preview: Callable[[Dataset], None]) -> None:
+        try:
+            drawn = self._preview()
+        except Exception:  # a generator need not be able to draw before it is whole, and may then raise anything
+            return
+        preview(drawn)
 
     def _preview(self) -> Dataset:
         """A few records of the unfinished model, of all classes in turn."""

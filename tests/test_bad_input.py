@@ -1,15 +1,19 @@
 """What users get wrong: one line on stderr that says what to do, the right exit code, nothing half-written."""
 
+import csv
 import gzip
 import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+from test_images import claiming, pack, picture, png, put
 
 FIT = ("-g", "trees", "-s", "rounds=0")
 GOOD = "a,b\n" + "".join(f"{i},{'xyz'[i % 3]}\n" for i in range(40))
@@ -263,3 +267,180 @@ def test_a_table_without_the_models_columns(fails, network_model, tmp_path):
     (tmp_path / "t.csv").write_text(GOOD)
     fails(2, "none of the model's columns", "impute", network_model, tmp_path / "t.csv", "-o", tmp_path / "o.csv")
     fails(2, "has no column 'town'", "anomalies", network_model, tmp_path / "t.csv", "-o", tmp_path / "o.csv")
+
+
+IMAGES = ("-g", "gmm", "--quiet")
+
+
+def tree(folder):
+    """All that is below a folder, files with their bytes."""
+    return {p.relative_to(folder).as_posix(): p.is_file() and p.read_bytes() for p in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ({}, "holds no image: no file that ends in .png"),
+        ({"notes.txt": b"hello", "a/b/table.csv": b"a,b"}, "holds no image: no file that ends in .png"),
+        ({".hidden/1.png": png(), ".2.png": png()}, "holds no image: no file that ends in .png"),
+        ({"a.png": b"hello", "b.jpg": b"", "c.gif": bytes(999)}, "holds no image that can be read (a.png: it is no PNG"),
+        ({"a.png": claiming(60_000, 60_000)}, "(a.png: it has 60000 x 60000 pixels, more than 64 million)"),
+        ({"a.png": png()[:-30]}, "holds no image that can be read (a.png: "),
+        ({"a.png": png(), "cat/b.png": png()}, "folders are classes: put every image into one, or none"),
+        ({"a.png": png(), "metadata.csv": b"file_name,label\nb.png,cat\n"}, "no label for a.png"),
+        ({f"{i}.png": png() for i in range(9)}, "there are 9 images; at least 10"),
+        ({"manifest.json": b"{}"}, "is a model; give the data: a file, or a folder of images"),
+    ],
+    ids=["empty", "no image", "hidden", "text", "huge", "cut", "beside classes", "label", "nine", "model"],
+)
+def test_bad_folders_of_images(fails, tmp_path, files, text):
+    (tmp_path / "in").mkdir()
+    for name, data in files.items():
+        put(tmp_path / "in" / name, data)
+    fails(2, text, "fit", tmp_path / "in", "-o", tmp_path / "m", *IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("../out.png", "whose path climbs out of the folder"),
+        ("/tmp/out.png", "whose path is not relative"),
+        ("a\\..\\..\\out.png", "whose path climbs out of the folder"),
+        ("C:\\out.png", "whose path is not relative"),
+        ("readme.txt", "holds no image"),
+    ],
+)
+def test_bad_zips_of_images(fails, tmp_path, name, text):
+    (tmp_path / "in").mkdir()
+    pack(tmp_path / "in" / "set.zip", {name: png()})
+    fails(2, text, "fit", tmp_path / "in" / "set.zip", "-o", tmp_path / "m", *IMAGES)
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["set.zip"]
+
+
+def test_zips_that_are_none(fails, tmp_path):
+    (tmp_path / "set.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    fails(2, "cannot be read as a zip", "fit", tmp_path / "set.zip", "-o", tmp_path / "m", *IMAGES)
+    fails(2, "there is no file", "fit", tmp_path / "none.zip", "-o", tmp_path / "m", *IMAGES)
+
+
+def test_a_model_is_no_data(fails, pictures_model, trees_model, tmp_path):
+    for model in (pictures_model, trees_model):
+        fails(2, "is a model; give the data", "fit", model, "-o", tmp_path / "m", *IMAGES)
+    out = tmp_path / "out.csv"
+    fails(2, "is a model; give the data", "anomalies", pictures_model, pictures_model, "-o", out)
+
+
+def test_data_that_are_not_there(fails, pictures_model, network_model, tmp_path):
+    none, out = tmp_path / "none", tmp_path / "out"
+    fails(2, "there is no file", "fit", none, "-o", tmp_path / "m", *IMAGES)
+    for model in (pictures_model, network_model):
+        fails(2, "there is no file or folder", "anomalies", model, none, "-o", f"{out}.csv")
+    fails(2, "there is no file or folder", "impute", pictures_model, none, "-o", out, "--mask", none)
+
+
+def test_bad_masks(fails, pictures_model, pictures, tmp_path):
+    put(tmp_path / "text.png", b"white")
+    put(tmp_path / "huge.png", claiming(60_000, 60_000))
+    for mask in ("none.png", "text.png", "huge.png", "."):
+        impute = ["impute", pictures_model, pictures, "-o", tmp_path / "out", "--mask", tmp_path / mask]
+        fails(2, "cannot read the mask", *impute)
+
+
+def test_bad_ends_of_a_path(fails, latent_model, pictures, tmp_path):
+    out = tmp_path / "path.png"
+    for end in (f"{pictures}:0", f"{pictures}:61", f"{pictures}:", f"{pictures}:one", f"{pictures}:-1"):
+        fails(2, "has images 1 to 60, not", "interpolate", latent_model, end, "-o", out)
+    fails(2, "there is no file or folder", "interpolate", latent_model, "randm", "-o", out)
+    fails(2, "-n", "interpolate", latent_model, "-n", "1", "-o", out)
+
+
+def test_what_is_given_to_images(fails, pictures_model, tmp_path):
+    generate = ["generate", pictures_model, "-n", "4", "-o", tmp_path / "out"]
+    fails(2, "there is no class 'bix'; did you mean 'box'", *generate, "--given", "label=bix")
+    fails(2, "did you mean 'label'", *generate, "--given", "lable=box")
+    (tmp_path / "wanted.csv").write_text("colour\nred\nblue\n")
+    fails(2, "'colour' cannot be given for these images", *generate, "--given-file", tmp_path / "wanted.csv")
+    (tmp_path / "wanted.csv").write_text("label\nbox\nbix\nbox\n")
+    fails(2, "4 records are no multiple of the 3 rows", *generate, "--given-file", tmp_path / "wanted.csv")
+
+
+def test_outputs_of_images_that_would_replace_something(fails, pictures_model, latent_model, pictures, tmp_path):
+    """Folders of a person's own stay, whatever they are called."""
+    for name in ("mine", "mine.png", "mine.csv", "mine.zip"):
+        put(tmp_path / name / "1.png", png())
+    put(tmp_path / "file", b"mine")
+    (tmp_path / "mask.png").write_bytes(png(picture("L")))
+    before = tree(tmp_path)
+    mine, no = tmp_path / "mine", "exists and is no folder of generated images; give another -o or remove it"
+    generate, mask = ["generate", pictures_model, "-n", "3", "-o"], ["--mask", tmp_path / "mask.png"]
+    fails(2, no, *generate, mine)
+    fails(2, no, *generate, tmp_path / "mine.zip")
+    fails(2, no, *generate, tmp_path / "file")
+    fails(2, no, *generate, pictures_model)
+    fails(2, "names no new folder", *generate, ".")
+    fails(2, "is no folder; give -o FOLDER or a .zip", *generate, tmp_path / "mine.csv")
+    fails(2, "is no folder; give -o FOLDER or a .zip", *generate, tmp_path / "new.parquet")
+    fails(2, "there is no folder", *generate, tmp_path / "no" / "out")
+    fails(2, no, "impute", pictures_model, pictures, "-o", mine, *mask)
+    fails(2, "is a folder; give the name", "interpolate", latent_model, "-o", tmp_path / "mine.png")
+    fails(2, "is a folder; give the name", "anomalies", pictures_model, pictures, "-o", tmp_path / "mine.csv")
+    fit = ["fit", pictures, *IMAGES, "-o"]
+    fails(2, "exists and is no model", *fit, mine)
+    fails(2, "names no new folder", *fit, "..")
+    fails(2, "is a folder; give the name", *fit, tmp_path / "m", "--preview", mine)
+    assert tree(tmp_path) == before
+
+
+def test_nothing_is_written_outside_of_the_output(command, tmp_path):
+    """Class names may be anything where a metadata.csv tells them."""
+    names = ["..", "../..", "/etc", "a/b", "CON", "con.txt", "a\\b", "x" * 300, "line\nbreak", ".", "~", "$HOME", "\u202e"]
+    with (tmp_path / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file_name", "label"])
+        rows.writerows([f"{k}-{i}.png", name] for k, name in enumerate(names) for i in range(2))
+    for k in range(len(names)):
+        for i in range(2):
+            put(tmp_path / "in" / f"{k}-{i}.png", png(picture(size=(3, 3), seed=k)))
+    (tmp_path / "metadata.csv").rename(tmp_path / "in" / "metadata.csv")
+    (tmp_path / "work").mkdir()
+    told = command("fit", tmp_path / "in", "-o", tmp_path / "work" / "m", *IMAGES)
+    assert told.code == 0, told.err
+    before = tree(tmp_path)
+    for name in ("out", "out.zip"):
+        told = command("generate", tmp_path / "work" / "m", "-n", "60", "-o", tmp_path / "work" / name)
+        assert told.code == 0, told.err
+    after = tree(tmp_path)
+    assert {name: after.pop(name) for name in before} == before
+    assert {name.split("/")[1] for name in after} == {"out", "out.zip"}
+    told = command("info", tmp_path / "work" / "m")
+    assert "\u202e" not in told.out
+    assert told.out.count("\n") == 5
+
+
+@pytest.mark.parametrize("name", ["pictures", "pictures.zip"])
+def test_full_disk_while_generating_images(pictures_model, tmp_path, name):
+    put(tmp_path / "file", b"mine")
+    told = subprocess.run(
+        [sys.executable, "-m", "synthgen", "generate", pictures_model, "-n", "50", "-o", tmp_path / name],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 4, told.stderr
+    assert told.stderr == f"synthgen: no space left to write {tmp_path / name}; nothing was written\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_ctrl_c_while_generating_leaves_nothing(pictures_model, tmp_path, name):
+    generate = [sys.executable, "-m", "synthgen", "generate", pictures_model, "-n", "10000000", "-o", tmp_path / name]
+    process = subprocess.Popen(generate, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.iterdir()):
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ""), err
+    assert err.strip() == "synthgen: interrupted; nothing was written"
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ LAYERS = """
 5 codec · registry · testing · metrics.fidelity · PLUGINS
 4 codec.table · codec.image · metrics.features
 3 data · codec.base
-2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · generator · artifact
+2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator · artifact
 1 schema · files · devices · training · nn · dp.budget
 0 errors · space · records · rules · formats · codec.made · codec.rare · metrics.score
 """

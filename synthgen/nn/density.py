@@ -153,7 +153,7 @@ def outline(space: Space, context: Space) -> tuple[PerClass | Blank, float]:
     outline. Drawing from there spares the steps, and the network the levels, above
     (Zheng et al., Truncated diffusion probabilistic models, 2023).
     """
-    return (PerClass(space, context), 1.0) if len(space.shape) == 3 else (Blank(space), 40.0)
+    return (PerClass(space, context), 1.0) if len(space.shape) == 3 else (Blank(space), 10.0)
 
 
 def density(space: Space, context: Space) -> Joint | PerClass:

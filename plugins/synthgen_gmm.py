@@ -19,7 +19,9 @@ class GMM(Generator):
     """Mixture of Gaussians and label tables. Exact densities, and exact draws given any columns or pixels."""
 
     class Config(Generator.Config):
-        components: int = Field(0, ge=0, le=20_000, description="Gaussians; 0: one for every 25 rows, 15 for a class")
+        components: int = Field(
+            0, ge=0, le=20_000, description="Gaussians; 0: one for 25 rows, or 70 images of a class"
+        )
         passes: int = Field(10, ge=1, le=1000, description="of EM over the records")
 
     codes: ClassVar[int] = 200

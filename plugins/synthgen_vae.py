@@ -16,7 +16,7 @@ from synthgen import Generator, Recipe, Records, Space, Training
 from synthgen.nn.backbones import Condition, decoder, encoder
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
-from synthgen.nn.density import latent_density
+from synthgen.nn.density import details, latent_density
 from synthgen.nn.heads import Head
 
 AT_ONCE = 1024  # records encoded or decoded together
@@ -27,11 +27,13 @@ class VAE(Generator):
     """Variational autoencoder with a mixture of Gaussians on its latents, which take a record apart and blend two."""
 
     class Config(Generator.Config):
-        latent: int = Field(24, ge=1, le=1024, description="numbers of a latent vector")
+        latent: int = Field(64, ge=1, le=1024, description="numbers of a latent vector")
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
         beta: float = Field(0.3, ge=0, le=100, description="weight of the prior against the reconstruction")
-        components: int = Field(0, ge=0, le=20_000, description="Gaussians on the latents; 0: one for 100 records")
+        components: int = Field(
+            0, ge=0, le=20_000, description="Gaussians on the latents of each class; 0: one for 70 records"
+        )
         rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         reconstruction: Literal["likelihood", "ssim"] = Field("likelihood", description="what images are compared by")
@@ -51,6 +53,7 @@ class VAE(Generator):
         self.decoder = decoder(latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
         self.correction = correction(space, context)
+        self.details = details(space, context)
         self.density = latent_density(latent, context)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
@@ -63,8 +66,9 @@ class VAE(Generator):
         training.train(self.objectives(), records, until=0.9)
         x, c = records.to(training.device).tensor()
         z = in_batches(self._draw_latent, AT_ONCE, x, c)
-        self.density.fit(z, c, training, self.config.components or min(300, max(5, len(x) // 100)))
-        self.head.calibrate(in_batches(self._output, AT_ONCE, self.density.sample(c), c), x)
+        self.density.fit(z, c, training, self.config.components)
+        self.details.fit(self.space.embed(x) - in_batches(self._output, AT_ONCE, z, c), c, training)
+        self.head.calibrate(self._drawn(c), x)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)
 
     def posterior(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +85,12 @@ class VAE(Generator):
         return self.correction.sample(self._draw, c, self.config.candidates)
 
     def _draw(self, c: Tensor) -> Tensor:
-        return in_batches(lambda z, c: self.head.draw(self._output(z, c)), AT_ONCE, self.density.sample(c), c)
+        return in_batches(self.head.draw, AT_ONCE, self._drawn(c))
+
+    def _drawn(self, c: Tensor) -> Tensor:
+        """Outputs for drawn latent vectors, with the details that decoding leaves out."""
+        y = in_batches(self._output, AT_ONCE, self.density.sample(c), c)
+        return y + self.details.sample(c).flatten(1)
 
     @torch.no_grad()
     def _output(self, z: Tensor, c: Tensor) -> Tensor:
@@ -108,4 +117,5 @@ class VAE(Generator):
 
     def validate(self) -> None:
         self.density.validate()
+        self.details.validate()
         self.correction.validate()

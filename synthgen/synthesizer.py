@@ -169,7 +169,7 @@ class Synthesizer:
         else:
             self._codec, self.notes = self._fit_codec(dataset)
         x, _ = self.codec.encode(dataset, rng)
-        c = self.codec.embed_context(self.codec.encode_context(dataset))
+        c = self.codec.embed_context(self.codec.learned_context(dataset))
         self._rows = len(dataset)
 
         def save(state: State) -> None:

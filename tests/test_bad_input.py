@@ -284,14 +284,15 @@ def tree(folder):
         ({"notes.txt": b"hello", "a/b/table.csv": b"a,b"}, "holds no image: no file that ends in .png"),
         ({".hidden/1.png": png(), ".2.png": png()}, "holds no image: no file that ends in .png"),
         ({"a.png": b"hello", "b.jpg": b"", "c.gif": bytes(999)}, "holds no image that can be read (a.png: it is no PNG"),
-        ({"a.png": claiming(60_000, 60_000)}, "(a.png: it has 60000 x 60000 pixels, more than 64 million)"),
+        ({"a.png": claiming(9000, 9000)}, "(a.png: it has 9000 x 9000 pixels, more than 64 million)"),
+        ({"a.png": claiming(60_000, 60_000)}, "(a.png: Image size (3600000000 pixels) exceeds limit"),
         ({"a.png": png()[:-30]}, "holds no image that can be read (a.png: "),
         ({"a.png": png(), "cat/b.png": png()}, "folders are classes: put every image into one, or none"),
         ({"a.png": png(), "metadata.csv": b"file_name,label\nb.png,cat\n"}, "no label for a.png"),
         ({f"{i}.png": png() for i in range(9)}, "there are 9 images; at least 10"),
         ({"manifest.json": b"{}"}, "is a model; give the data: a file, or a folder of images"),
     ],
-    ids=["empty", "no image", "hidden", "text", "huge", "cut", "beside classes", "label", "nine", "model"],
+    ids=["empty", "no image", "hidden", "text", "large", "huge", "cut", "beside classes", "label", "nine", "model"],
 )
 def test_bad_folders_of_images(fails, tmp_path, files, text):
     (tmp_path / "in").mkdir()

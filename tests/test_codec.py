@@ -337,3 +337,32 @@ def test_consensus_is_never_missing():
     _, codec = fit()
     lost = np.full((3, 2), -8.0, dtype=np.float32)
     assert not np.isnan(codec.consensus("price", lost, np.random.default_rng(0))).any()
+
+
+def few(n=200):
+    """A label with missing cells and two rare ones that are too few to be pooled, beside another."""
+    labels = np.array(["common"] * 120 + ["other"] * (n - 120), dtype=object)
+    labels[[3, 60]], labels[[5, 70, 130]] = ["odd", "rare"], None
+    return pd.DataFrame({"label": labels, "side": np.array(["a", "b"])[np.arange(n) % 2]})
+
+
+def test_labels_too_few_to_be_pooled_count_as_the_commonest():
+    table, codec = fit(few())
+    x, held = codec.encode(table, np.random.default_rng(0))
+    decoded = codec.decode(x, no_context(codec, 200), np.random.default_rng(0)).data["label"].to_pylist()
+    assert [decoded[i] for i in (3, 60, 0, 150)] == ["common", "common", "common", "other"]
+    assert [decoded[i] for i in (5, 70, 130)] == [None] * 3
+    assert not held[[3, 60], 0].any()
+    assert int(held.sum()) == 398
+
+
+def test_labels_too_few_to_be_pooled_can_be_given():
+    table, codec = fit(few(), given=["label"])
+    learned = codec.learned_context(table)[:, 0]
+    assert learned[3] == learned[60] == learned[0] != learned[150]
+    assert sum(codec.context.counts) == 200
+    assert (codec.encode_context(table)[[3, 60]] == UNKNOWN).all()
+    labels = codec.decode(
+        codec.encode(table, np.random.default_rng(0))[0], learned[:, None], np.random.default_rng(0)
+    ).data["label"]
+    assert labels.null_count == 3

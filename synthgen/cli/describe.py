@@ -1,8 +1,10 @@
 """What `synthgen info` says of a generator and of a fitted model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from synthgen import artifact, registry
+from synthgen.cli.console import printable
 from synthgen.errors import SynthgenError, near
 from synthgen.generator import Generator, abilities
 from synthgen.synthesizer import Synthesizer
@@ -83,7 +85,7 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
         "bytes": size,
     }
     free = ["any modelled column"] if table and "complete" in able else []
-    given = " or ".join(filter(None, [", ".join(codec.context.names), *free]))
+    given = " or ".join(filter(None, [_listed(codec.context.names), *free]))
     plugin = manifest["plugin"]
     lines = [
         f"{path}: {plugin['name']} ({plugin['distribution']} {plugin['version']}), "
@@ -92,11 +94,16 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
         f"can be given: {given or ('nothing; name columns when fitting: --given COL' if table else 'nothing')}",
     ]
     if table:
-        lines += ["columns:", *(f"  {name}: {kind}" for name, kind in kinds.items())]
+        lines += ["columns:", *(f"  {_listed([name])}: {kind}" for name, kind in kinds.items())]
     else:
         schema = codec.dataset_schema
         lines += [
             f"images: {schema.width} x {schema.height} {schema.mode}",
-            f"classes: {', '.join(schema.classes) or 'none'}",
+            f"classes: {_listed(schema.classes) or 'none'}",
         ]
     return "\n".join(lines), fields
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names that data gave, on one line."""
+    return printable(", ".join(names)).replace("\n", "�")

@@ -106,6 +106,14 @@ class Codec(BaseModel):
     def log_volume(self, data: Any, x: Tensor) -> NDArray[np.float64]:
         """Log of the volume that each record's cell has in the user's units, (n,)."""
 
+    def learned_context(self, data: Any) -> Ints:
+        """Context codes (n, context columns) of training records; a label too rare for a code is the commonest one."""
+        codes = self.encode_context(data)
+        for column in codes.T:
+            if (unknown := column == UNKNOWN).any():
+                column[unknown] = np.bincount(column[~unknown], minlength=1).argmax()
+        return codes
+
     def embed_context(self, codes: Ints) -> Tensor:
         """Context codes (n, columns) to what a generator is told: (n, width)."""
         return self.context_space.embed(torch.from_numpy(codes.astype(np.float32)))

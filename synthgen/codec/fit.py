@@ -71,7 +71,7 @@ def fit_codec(
         )
     update: dict[str, Any] = {"combinations": observe(schema, lambda n: codec.values(n, table))}
     if given:
-        update["context"] = Context.count(list(given), codec.encode_context(table))
+        update["context"] = Context.count(list(given), codec.learned_context(table))
     return TableCodec.model_validate({**codec.model_dump(), **update}), notes
 
 

@@ -95,7 +95,7 @@ class TableCodec(Codec):
         """Records (n, columns) float32 of a table, and which cells they hold (n, columns) bool.
 
         A cell is not held where the column is absent, or its value is missing or new to a codec that has
-        no code for it; its entry is then 0.
+        no code for it; its entry is then that of the commonest label, or 0.
         """
         x = np.zeros((len(table), len(self.modelled)), dtype=np.float32)
         held = np.zeros(x.shape, dtype=bool)
@@ -105,7 +105,8 @@ class TableCodec(Codec):
             values = self.values(name, table)
             codes = codec.encode(values)
             held[:, j] = codes != UNKNOWN
-            codes = np.maximum(codes, 0)
+            commonest = int(isinstance(codec, Categorical) and codec.nullable)
+            codes = np.where(held[:, j], codes, commonest)
             if isinstance(codec, Numeric) and name in self.real:
                 x[:, j] = codec.score(values, codes, rng)
             else:

@@ -18,6 +18,7 @@ from synthgen.space import Space
 from synthgen.training import Training
 
 PASSES = 10  # of EM over the records
+CLASSES = 100  # at most that get a density of their own on latent vectors
 
 
 class _Density(nn.Module):
@@ -95,18 +96,18 @@ class Joint(_Density):
 
 
 class PerClass(_Density):
-    """A `Subspace` for images, whose context is their class."""
+    """A `Subspace` for records whose context is their class: images, or vectors of shape (length,)."""
 
     RANK = 64  # principal components of each class
-    COMPONENTS = 15  # Gaussians of each class
 
-    def __init__(self, space: Space, context: Space) -> None:
+    def __init__(self, shape: tuple[int, ...], context: Space) -> None:
         super().__init__()
-        self.subspace = Subspace(space.shape, max(1, context.width), self.RANK)
+        self.subspace = Subspace(shape, max(1, context.width), self.RANK)
 
     def fit(self, x: Tensor, c: Tensor, training: Training, components: int = 0, passes: int = PASSES) -> None:
-        """Learn from images (N, *shape) and their contexts, until done or out of time."""
-        for done in self.subspace.fit(x.cpu(), _label(c.cpu()), components or self.COMPONENTS, passes):
+        """Learn from records (N, *shape) and their contexts, until done or out of time; 0 components: one for 70."""
+        records = x.cpu().reshape(-1, *self.subspace.shape)
+        for done in self.subspace.fit(records, _label(c.cpu()), components, passes):
             training.progress(training.done(done))
             training.checkpoint(dict)
             if training.should_stop():
@@ -153,16 +154,23 @@ def outline(space: Space, context: Space) -> tuple[PerClass | Blank, float]:
     outline. Drawing from there spares the steps, and the network the levels, above
     (Zheng et al., Truncated diffusion probabilistic models, 2023).
     """
-    return (PerClass(space, context), 1.0) if len(space.shape) == 3 else (Blank(space), 10.0)
+    return (PerClass(space.shape, context), 1.0) if len(space.shape) == 3 else (Blank(space), 10.0)
+
+
+def details(space: Space, context: Space) -> PerClass | Blank:
+    """What a decoder leaves out of images: the fine pattern, by class. Labels have their own probabilities."""
+    return PerClass(space.shape, context) if len(space.shape) == 3 else Blank(space)
 
 
 def density(space: Space, context: Space) -> Joint | PerClass:
     """A density of records of a space, given contexts."""
-    return PerClass(space, context) if len(space.shape) == 3 else Joint(space, context)
+    return PerClass(space.shape, context) if len(space.shape) == 3 else Joint(space, context)
 
 
-def latent_density(size: int, context: Space) -> Joint:
-    """A density of latent vectors (B, size), given contexts."""
+def latent_density(size: int, context: Space) -> Joint | PerClass:
+    """A density of latent vectors (B, size), given contexts: for each class apart where these are few classes."""
+    if context.width <= CLASSES and len(context.sizes) <= 1:
+        return PerClass((size,), context)
     return Joint(Space((size,), (0,) * size, (False,) * size), context)
 
 

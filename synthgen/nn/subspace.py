@@ -20,7 +20,8 @@ class Subspace(nn.Module):
     """Mixtures of Gaussians on the principal components of records of shape `shape`, one for each class.
 
     Args:
-        shape: of a record, (channels, height, width).
+        shape: of a record: (channels, height, width), whose draws are the mean of the pixels given their components,
+            in true tones; or (length,), whose draws are from the density, exactly.
         classes: how many there are.
         rank: principal components of each class.
     """
@@ -37,7 +38,7 @@ class Subspace(nn.Module):
         self.register_buffer("basis", torch.zeros(classes, self.rank, size))  # rows as long as the deviation along them
         self.register_buffer("noise", torch.ones(classes))
         # a mean of pixels is greyer than they are
-        self.tones = Tones(shape[0], (-1.0, 1.0))
+        self.tones = Tones(shape[0], (-1.0, 1.0)) if len(shape) == 3 else nn.Identity()
         self.mixtures = nn.ModuleList(Mixture([0] * self.rank) for _ in range(classes))
 
     def fit(self, x: Tensor, label: Tensor, components: int, passes: int) -> Iterator[float]:
@@ -47,7 +48,8 @@ class Subspace(nn.Module):
             own = x[label == k].flatten(1) if bool((label == k).any()) else x.flatten(1)
             self._components(k, own)
             z = (own - self.mean[k]) @ self._inverse(k)
-            ems.append(EM(mixture, z, min(components, max(1, len(own) // 4)), passes))  # type: ignore[arg-type]
+            several = min(components, len(own) // 4) if components else min(300, len(own) // 70)
+            ems.append(EM(mixture, z, max(1, several), passes))  # type: ignore[arg-type]
             ems[-1].maximise()
         for done in range(passes):
             for em in ems:
@@ -55,8 +57,9 @@ class Subspace(nn.Module):
                     pass
                 em.maximise()
             yield (done + 1) / passes
-        rows = torch.randperm(len(x))[:2000]
-        self.tones.fit(self._smooth(label[rows]), x[rows])
+        if isinstance(self.tones, Tones):
+            rows = torch.randperm(len(x))[:2000]
+            self.tones.fit(self._smooth(label[rows]), x[rows])
 
     def _components(self, k: int, x: Tensor) -> None:
         """Mean, principal components and remaining noise of a class's records (n, size)."""
@@ -77,7 +80,7 @@ class Subspace(nn.Module):
         return (basis / basis.square().sum(1, keepdim=True).clamp(min=1e-8)).T
 
     def sample(self, label: Tensor) -> Tensor:
-        """Records (n, *shape) of classes (n,): the mean of the pixels given drawn components, in true tones."""
+        """Records (n, *shape) of classes (n,)."""
         return self.tones(self._smooth(label))
 
     def _smooth(self, label: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class Subspace(nn.Module):
             if bool(rows.any()):
                 z = mixture.sample(int(rows.sum()))  # type: ignore[operator]
                 x[rows] = (self.mean[k] + z.float() @ self.basis[k]).reshape(-1, *self.shape)
-        return x
+        return x if isinstance(self.tones, Tones) else x + self.noise[label][:, None] * torch.randn_like(x)
 
     def log_prob(self, x: Tensor, label: Tensor) -> Tensor:
         """Log-density (B,) of records given their classes."""

@@ -12,19 +12,23 @@ import synthgen
 ROOT = Path(__file__).parents[1]
 PLUGINS = "PLUGINS"
 LAYERS = """
-9 cli
-8 compare
-7 synthesizer
+10 cli
+9 compare
+8 synthesizer
+7 fitted
 6 inference
 5 codec · registry · testing · metrics.fidelity · PLUGINS
 4 codec.table · codec.image · metrics.features
 3 data · codec.base
-2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator · artifact
+2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator
+2 artifact
 1 schema · files · devices · training · nn · dp.budget
 0 errors · space · records · rules · formats · codec.made · codec.rare · metrics.score
 """
 LEVEL = {
-    name.strip(): int(line[0]) for line in LAYERS.strip().splitlines() for name in line[1:].split("·") if name.strip()
+    name.strip(): int(level)
+    for level, _, names in (line.partition(" ") for line in LAYERS.strip().splitlines())
+    for name in names.split("·")
 }
 FILES = sorted(ROOT.glob("synthgen/**/*.py")) + sorted(ROOT.glob("plugins/*.py"))
 

@@ -14,7 +14,7 @@ from synthgen import Generator, Recipe, Records, Space, Training
 from synthgen.nn.backbones import Condition, decoder, encoder
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
-from synthgen.nn.density import details, latent_density
+from synthgen.nn.density import latent_density
 from synthgen.nn.heads import Head
 
 AT_ONCE = 1024  # records encoded or decoded together
@@ -27,7 +27,7 @@ class Autoencoder(Generator):
         latent: int = Field(64, ge=1, le=1024, description="numbers of a latent vector")
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
-        noise: float = Field(0.1, ge=0, le=10, description="deviation of the noise on latents in training")
+        noise: float = Field(0.05, ge=0, le=10, description="deviation of the noise on latents in training")
         components: int = Field(
             0, ge=0, le=20_000, description="Gaussians on the latents of each class; 0: one for 70 records"
         )
@@ -50,7 +50,6 @@ class Autoencoder(Generator):
         self.decoder = decoder(config.latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
         self.correction = correction(space, context)
-        self.details = details(space, context)
         self.density = latent_density(config.latent, context)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
@@ -65,7 +64,6 @@ class Autoencoder(Generator):
         with torch.no_grad():
             z = in_batches(self.to_latent, AT_ONCE, x, c)
         self.density.fit(z + self.config.noise * torch.randn_like(z), c, training, self.config.components)
-        self.details.fit(self.space.embed(x) - in_batches(self._output, AT_ONCE, z, c), c, training)
         self.head.calibrate(self._drawn(c), x)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)
 
@@ -76,9 +74,8 @@ class Autoencoder(Generator):
         return in_batches(self.head.draw, AT_ONCE, self._drawn(c))
 
     def _drawn(self, c: Tensor) -> Tensor:
-        """Outputs for drawn latent vectors, with the details that decoding leaves out."""
-        y = in_batches(self._output, AT_ONCE, self.density.sample(c), c)
-        return y + self.details.sample(c).flatten(1)
+        """Outputs for drawn latent vectors."""
+        return in_batches(self._output, AT_ONCE, self.density.sample(c), c)
 
     @torch.no_grad()
     def _output(self, z: Tensor, c: Tensor) -> Tensor:
@@ -98,5 +95,4 @@ class Autoencoder(Generator):
 
     def validate(self) -> None:
         self.density.validate()
-        self.details.validate()
         self.correction.validate()

@@ -16,7 +16,7 @@ from synthgen import Generator, Recipe, Records, Space, Training
 from synthgen.nn.backbones import Condition, decoder, encoder
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
-from synthgen.nn.density import details, latent_density
+from synthgen.nn.density import latent_density
 from synthgen.nn.heads import Head
 
 AT_ONCE = 1024  # records encoded or decoded together
@@ -53,7 +53,6 @@ class VAE(Generator):
         self.decoder = decoder(latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
         self.correction = correction(space, context)
-        self.details = details(space, context)
         self.density = latent_density(latent, context)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
@@ -67,7 +66,6 @@ class VAE(Generator):
         x, c = records.to(training.device).tensor()
         z = in_batches(self._draw_latent, AT_ONCE, x, c)
         self.density.fit(z, c, training, self.config.components)
-        self.details.fit(self.space.embed(x) - in_batches(self._output, AT_ONCE, z, c), c, training)
         self.head.calibrate(self._drawn(c), x)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)
 
@@ -88,9 +86,8 @@ class VAE(Generator):
         return in_batches(self.head.draw, AT_ONCE, self._drawn(c))
 
     def _drawn(self, c: Tensor) -> Tensor:
-        """Outputs for drawn latent vectors, with the details that decoding leaves out."""
-        y = in_batches(self._output, AT_ONCE, self.density.sample(c), c)
-        return y + self.details.sample(c).flatten(1)
+        """Outputs for drawn latent vectors."""
+        return in_batches(self._output, AT_ONCE, self.density.sample(c), c)
 
     @torch.no_grad()
     def _output(self, z: Tensor, c: Tensor) -> Tensor:
@@ -117,5 +114,4 @@ class VAE(Generator):
 
     def validate(self) -> None:
         self.density.validate()
-        self.details.validate()
         self.correction.validate()

@@ -4,6 +4,8 @@ Source: Ronneberger et al., U-Net, 2015; Dhariwal and Nichol, Diffusion models b
 patches of 2 x 2 pixels that become channels (pixel unshuffle), which makes everything several times as fast.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -132,6 +134,7 @@ class Shrink(_Framed):
         self.width = w
         self.norm = nn.GroupNorm(8, w) if norm else nn.Identity()
         self.last = nn.Linear(w * self.rows * self.columns, outer) if outer else None
+        self.straight = nn.Linear(math.prod(shape), outer, bias=False) if outer else None  # learns what is linear soon
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
@@ -141,7 +144,9 @@ class Shrink(_Framed):
             for part in self.parts:
                 h = part(h) if isinstance(part, nn.Conv2d) else part(h, e)
             h = functional.silu(self.norm(h))
-            return (self.last(h.flatten(1)) if self.last is not None else h).float()
+            if self.last is None or self.straight is None:
+                return h.float()
+            return (self.last(h.flatten(1)) + self.straight(x.flatten(1))).float()
 
 
 class Grow(_Framed):
@@ -159,6 +164,7 @@ class Grow(_Framed):
         super().__init__(shape)
         self.width = width << (self.levels - 1)
         self.first = nn.Linear(inner, self.width * self.rows * self.columns) if inner else None
+        self.straight = nn.Linear(inner, math.prod(shape), bias=False) if inner else None  # learns what is linear soon
         self.parts = nn.ModuleList()
         for i in reversed(range(self.levels)):
             w = width << i
@@ -172,12 +178,13 @@ class Grow(_Framed):
     def forward(self, z: Tensor, e: Tensor) -> Tensor:
         """The map; the result is float32, (B, channels * height * width)."""
         with fast(z.device):
+            straight = self.straight(z).float() if self.straight is not None else 0.0
             if self.first is not None:
                 z = self.first(z).reshape(len(z), self.width, self.rows, self.columns)
             h = z.contiguous(memory_format=torch.channels_last)
             for part in self.parts:
                 h = functional.interpolate(part(h), scale_factor=2.0) if isinstance(part, nn.Conv2d) else part(h, e)
-            return self.join(self.last(functional.silu(self.norm(h)))).flatten(1)
+            return self.join(self.last(functional.silu(self.norm(h)))).flatten(1) + straight
 
 
 class Block(nn.Module):

@@ -157,11 +157,6 @@ def outline(space: Space, context: Space) -> tuple[PerClass | Blank, float]:
     return (PerClass(space.shape, context), 1.0) if len(space.shape) == 3 else (Blank(space), 10.0)
 
 
-def details(space: Space, context: Space) -> PerClass | Blank:
-    """What a decoder leaves out of images: the fine pattern, by class. Labels have their own probabilities."""
-    return PerClass(space.shape, context) if len(space.shape) == 3 else Blank(space)
-
-
 def density(space: Space, context: Space) -> Joint | PerClass:
     """A density of records of a space, given contexts."""
     return PerClass(space.shape, context) if len(space.shape) == 3 else Joint(space, context)

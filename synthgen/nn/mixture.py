@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from synthgen.nn.batches import in_batches
+
 BATCH = 4096
 FORGETTING = 0.6  # step t of EM has weight (t + 2) ** -FORGETTING
 RIDGE = 1e-3  # added to the variances of normal scores, whose own variance is 1
@@ -87,7 +89,8 @@ class Mixture(nn.Module):
     def sample(self, n: int) -> Tensor:
         """N records, (n, columns)."""
         component = torch.multinomial(self.log_weight.exp(), n, replacement=True)
-        return self._draw_from(component, torch.zeros(n, len(self.sizes)), None)
+        blank = torch.zeros(n, len(self.sizes))
+        return in_batches(lambda k, x: self._draw_from(k, x, None), BATCH, component, blank)
 
     def _draw_from(self, component: Tensor, x: Tensor, known: Tensor | None) -> Tensor:
         drawn = x.clone()

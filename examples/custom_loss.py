@@ -28,7 +28,9 @@ class Fair(VAE):
     """The first column has the same chances in every group; groups are the values of the column that is given."""
 
     def loss(self, x, c):
-        z, other = self.to_latent(x, c), torch.eye(c.shape[1])[torch.randint(c.shape[1], (len(x),))].to(c.device)
+        mean, deviation = self.posterior(x, c)
+        z = mean + deviation * torch.randn_like(mean)
+        other = torch.eye(c.shape[1])[torch.randint(c.shape[1], (len(x),))].to(c)
         return super().loss(x, c) + 100 * (self.chances(z, c) - self.chances(z, other)).square().sum(1)
 
     def chances(self, z, c):

@@ -37,7 +37,7 @@ class Autoencoder(Generator):
 
     codes: ClassVar[int] = 200
     recipe: ClassVar[Recipe] = Recipe(epochs=40, batch_size=512, learning_rate=2e-3)
-    image_recipe: ClassVar[Recipe] = Recipe(steps=4000, batch_size=64, learning_rate=2e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=3000, batch_size=64, learning_rate=2e-3)
     private: ClassVar[bool] = False
 
     config: Config

@@ -71,8 +71,9 @@ def draw_pictures(folder: Path, size: tuple[int, int] = (8, 8), seed: int = 0) -
         for i in range(count):
             pixels = rng.integers(0, 40, (height, width, 3), np.uint8)
             y, x = rng.integers(0, height - 2), rng.integers(0, width - 2)
-            place = {"bar": np.s_[:, x : x + 2, 0], "box": np.s_[y : y + 3, x : x + 3, 1], "line": np.s_[y : y + 2, :, 2]}
-            pixels[place[name]] += 200
+            rows = np.s_[:] if name == "bar" else np.s_[y : y + (3 if name == "box" else 2)]
+            columns = np.s_[:] if name == "line" else np.s_[x : x + (3 if name == "box" else 2)]
+            pixels[rows, columns, list(CLASSES).index(name)] += 200
             Image.fromarray(pixels).save(folder / name / f"{i:03d}.png")
     return folder
 
@@ -98,7 +99,7 @@ def latent_model(pictures, tmp_path_factory):
     from synthgen import Synthesizer
 
     path = tmp_path_factory.mktemp("models") / "latent"
-    Synthesizer("vae", steps=30, width=8, components=6).fit(pictures).save(path)
+    Synthesizer("vae", steps=30, width=8, latent=24, components=6).fit(pictures).save(path)
     return path
 
 

@@ -1,0 +1,85 @@
+"""What picks drawn records: importance resampling, tone curves, and work in batches."""
+
+import pytest
+import torch
+
+from synthgen.nn.batches import in_batches
+from synthgen.nn.correction import Correction, Uncorrected, correction
+from synthgen.nn.tones import Tones
+from synthgen.space import EMPTY, Space
+from synthgen.training import Training
+
+PAIR = Space((2,), (2, 0), (False, True))
+CLASS = Space((1,), (2,), (False,))
+
+
+def independent(c):
+    """Records whose number knows nothing of their label."""
+    return torch.stack([(torch.rand(len(c)) < 0.5).float(), torch.randn(len(c))], 1)
+
+
+def real(n):
+    label = (torch.rand(n) < 0.5).float()
+    return torch.stack([label, torch.randn(n) * 0.6 + 1.6 * label - 0.8], 1)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def test_records_are_picked_so_that_columns_depend_as_in_the_real_ones():
+    x, c = real(4000), torch.zeros(4000, 0)
+    fixed = Correction(PAIR, EMPTY)
+    fixed.fit(independent, x, c, 100, Training())
+    drawn = fixed.sample(independent, c, 16)
+    assert drawn.shape == x.shape
+    apart = [t[t[:, 0] == 1, 1].mean() - t[t[:, 0] == 0, 1].mean() for t in (x, drawn, independent(c))]
+    assert apart[2].abs() < 0.15
+    assert apart[1] > 0.7 * apart[0]
+
+
+def test_the_context_is_part_of_what_is_compared():
+    c = CLASS.embed((torch.rand(4000, 1) < 0.5).float())
+    x = independent(c)
+    x[:, 0] = c[:, 1]
+    fixed = Correction(PAIR, CLASS)
+    fixed.fit(independent, x, c, 50, Training())
+    assert (fixed.sample(independent, c, 8)[:, 0] == c[:, 1]).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(("rounds", "seconds"), [(0, None), (50, 1e-9)])
+def test_without_rounds_or_time_records_stay_as_they_are_drawn(rounds, seconds):
+    fixed = Correction(PAIR, EMPTY)
+    fixed.fit(independent, real(100), torch.zeros(100, 0), rounds, Training(seconds=seconds))
+    torch.manual_seed(1)
+    plain = independent(torch.zeros(50, 0))
+    torch.manual_seed(1)
+    assert torch.equal(fixed.sample(independent, torch.zeros(50, 0), 16), plain)
+
+
+def test_images_are_not_corrected():
+    assert isinstance(correction(Space((1, 8, 8)), EMPTY), Uncorrected)
+    assert isinstance(correction(PAIR, EMPTY), Correction)
+
+
+def test_tones_begin_as_the_identity_and_end_with_the_real_quantiles():
+    tones = Tones(2, (-1.0, 1.0))
+    x = torch.rand(500, 2, 3) * 2 - 1
+    assert torch.allclose(tones(x), x, atol=1e-5)
+    goal = x.sign() * x.abs().sqrt()
+    tones.fit(x, goal)
+    assert torch.allclose(tones(x), goal, atol=0.05)
+    assert tones(torch.full((1, 2), 9.0)).max() <= 1
+
+
+def test_batches_join_to_the_whole():
+    a, b = torch.arange(10.0), torch.arange(10.0, 20.0)
+    sizes = []
+
+    def add(x, y):
+        sizes.append(len(x))
+        return x + y
+
+    assert torch.equal(in_batches(add, 4, a, b), a + b)
+    assert sizes == [4, 4, 2]

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from synthgen import Generator, Recipe, Records, Space, Training
-from synthgen.nn.backbones import Condition, decoder, encoder
+from synthgen.nn.backbones import Condition, decoder, encoder, latent_size
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
 from synthgen.nn.density import latent_density
@@ -24,10 +24,10 @@ class Autoencoder(Generator):
     """Autoencoder whose latents are drawn from a mixture of Gaussians. Reconstruction tells strange records."""
 
     class Config(Generator.Config):
-        latent: int = Field(64, ge=1, le=1024, description="numbers of a latent vector")
+        latent: int = Field(0, ge=0, le=1024, description="numbers of a latent vector; 0: 24 for rows, 64 for images")
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
-        noise: float = Field(0.05, ge=0, le=10, description="deviation of the noise on latents in training")
+        noise: float = Field(0.1, ge=0, le=10, description="deviation of the noise on latents in training")
         components: int = Field(
             0, ge=0, le=20_000, description="Gaussians on the latents of each class; 0: one for 70 records"
         )
@@ -44,13 +44,13 @@ class Autoencoder(Generator):
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
-        size = 4 * config.width
+        size, latent = 4 * config.width, config.latent or latent_size(space)
         self.condition = Condition(context.width, size)
-        self.encoder = encoder(space, size, config.latent, config.width, config.depth)
-        self.decoder = decoder(config.latent, size, space, config.width, config.depth)
+        self.encoder = encoder(space, size, latent, config.width, config.depth)
+        self.decoder = decoder(latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
         self.correction = correction(space, context)
-        self.density = latent_density(config.latent, context)
+        self.density = latent_density(latent, context)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         z = self.to_latent(x, c)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from synthgen import Generator, Recipe, Records, Space, Training
-from synthgen.nn.backbones import Condition, decoder, encoder
+from synthgen.nn.backbones import Condition, decoder, encoder, latent_size
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
 from synthgen.nn.density import latent_density
@@ -27,7 +27,7 @@ class VAE(Generator):
     """Variational autoencoder with a mixture of Gaussians on its latents, which take a record apart and blend two."""
 
     class Config(Generator.Config):
-        latent: int = Field(64, ge=1, le=1024, description="numbers of a latent vector")
+        latent: int = Field(0, ge=0, le=1024, description="numbers of a latent vector; 0: 24 for rows, 64 for images")
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
         beta: float = Field(0.3, ge=0, le=100, description="weight of the prior against the reconstruction")
@@ -47,7 +47,7 @@ class VAE(Generator):
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
-        size, latent = 4 * config.width, config.latent
+        size, latent = 4 * config.width, config.latent or latent_size(space)
         self.condition = Condition(context.width, size)
         self.encoder = encoder(space, size, 2 * latent, config.width, config.depth)
         self.decoder = decoder(latent, size, space, config.width, config.depth)

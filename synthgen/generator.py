@@ -1,7 +1,7 @@
 """Generator: the contract that every family fulfils. It learns a distribution on a space, and draws from it."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_origin, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -182,8 +182,13 @@ def parse_settings(cls: type[Generator], settings: Mapping[str, Any], kind: str 
         if key not in own and key not in loop:
             raise SynthgenError(f"{cls.__name__.lower()} has no setting {key!r}; {near(key, [*own, *loop])}")
     try:
-        config = cls.Config(**{k: v for k, v in settings.items() if k in own})
+        config = cls.Config(**{k: _parted(v, own[k].annotation) for k, v in settings.items() if k in own})
         return config, recipe_for(cls, kind, settings)
     except ValidationError as error:
         first = error.errors()[0]
         raise SynthgenError(f"setting {explain(error)} (given: {first['input']!r})") from error
+
+
+def _parted(value: Any, annotation: Any) -> Any:
+    """A setting of several values that was written as text, such as 8,5,5, in its parts."""
+    return value.split(",") if isinstance(value, str) and get_origin(annotation) is tuple else value

@@ -649,3 +649,25 @@ def test_images_become_what_the_model_knows(command, pictures_model, tmp_path):
     told = command("anomalies", pictures_model, tmp_path / "in", "-o", tmp_path / "judged.csv")
     assert told.code == 2
     assert "'cylinder', which the model does not know" in told.err
+
+
+def test_a_setting_may_hold_several_values(command, pictures, tmp_path):
+    fit = ["fit", pictures, "-o", tmp_path / "m", "-g", "autoregressive", *flags("autoregressive")]
+    told = command(*fit, "-s", "levels=4,3")
+    assert told.code == 0, told.err
+    assert json.loads(command("info", tmp_path / "m", "--json").out)["config"]["levels"] == [4, 3]
+    assert len(Synthesizer.load(tmp_path / "m").generate(3)) == 3
+    told = command(*fit, "-s", "levels=4,x")
+    assert told.code == 2
+    assert "setting levels" in told.err
+
+
+def test_info_says_what_settings_take_and_what_is_different_for_images(command):
+    told = command("info", "vae").out
+    assert "[likelihood or ssim]" in told
+    assert "a multiple of 8" in told
+    assert "takes: table, images" in told
+    assert "int, ..." in command("info", "autoregressive").out
+    recipe = synthgen.registry.load("vae").image_recipe
+    assert f"; {recipe.steps} for images" in told
+    assert f"; {recipe.epochs} for images" not in told

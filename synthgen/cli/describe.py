@@ -1,7 +1,7 @@
 """What `synthgen info` says of a generator and of a fitted model."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from synthgen import artifact, registry
 from synthgen.cli.console import printable
@@ -22,7 +22,8 @@ def describe_generator(name: str) -> tuple[str, dict[str, Any]]:
         settings |= _settings(Recipe.model_fields, cls.recipe.model_dump())
         if "images" in cls.accepts and "table" in cls.accepts:
             for key, value in cls.image_recipe.model_dump().items():
-                if key in settings and value != settings[key]["default"]:
+                unused = key == "epochs" and cls.image_recipe.steps > 0
+                if key in settings and value != settings[key]["default"] and not unused:
                     settings[key]["description"] += f"; {value} for images"
     able = abilities(cls)
     fields = {
@@ -48,7 +49,7 @@ def _settings(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, dic
     found = {}
     for key, field in fields.items():
         bounds = [_bound(m) for m in field.metadata]
-        kind = getattr(field.annotation, "__name__", str(field.annotation))
+        kind = _kind(field.annotation)
         found[key] = {
             "default": defaults.get(key, field.default),
             "type": ", ".join([kind, *filter(None, bounds)]),
@@ -57,8 +58,17 @@ def _settings(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, dic
     return found
 
 
+def _kind(annotation: Any) -> str:
+    """What a setting takes, in a word."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return f"{_kind(get_args(annotation)[0])}, ..."
+    return getattr(annotation, "__name__", str(annotation))
+
+
 def _bound(constraint: Any) -> str:
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of"}
     return " ".join(f"{sign} {getattr(constraint, k)}" for k, sign in signs.items() if hasattr(constraint, k))
 
 

@@ -22,8 +22,7 @@ from synthgen.nn.tokens import tokens
 DIGIT = 64  # the most codes of a digit
 AT_ONCE = 8192  # records drawn together: what they need stays in the cache
 SOME = 2000  # images that tones are taken from
-FASTER = 4.0  # than the convolutions that make the codes, the network learns them
-CODING = 0.35  # share of the training in which images learn their codes
+CODING = 0.4  # share of the training in which images learn their codes
 
 
 class Autoregressive(Generator):
@@ -34,14 +33,14 @@ class Autoregressive(Generator):
         depth: int = Field(2, ge=1, le=8, description="hidden layers of each column's network")
         embedding: int = Field(16, ge=2, le=256, description="numbers that stand for a column's code")
         any_order: float = Field(0.3, ge=0, le=1, description="share of steps that train a random order")
-        levels: tuple[int, ...] = Field((8, 6, 5), description="of the numbers that make up an image patch's code")
+        levels: tuple[int, ...] = Field((8, 5, 5, 5), description="of the numbers that make up an image patch's code")
         channels: int = Field(
             32, ge=8, le=512, multiple_of=8, description="of the network that turns images into codes"
         )
 
     codes: ClassVar[int] = 1000
     recipe: ClassVar[Recipe] = Recipe(epochs=25, batch_size=512, learning_rate=1e-2)
-    image_recipe: ClassVar[Recipe] = Recipe(steps=10_000, batch_size=64, learning_rate=2e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=12_000, batch_size=64, learning_rate=2e-3)
 
     config: Config
 
@@ -65,12 +64,12 @@ class Autoregressive(Generator):
 
     def fit(self, records: Records, training: Training) -> None:
         x, c = records.tensor()
-        part, rate = (CODING, FASTER) if self.tokens.learns else (0.0, 1.0)
+        part = CODING if self.tokens.learns else 0.0
         if part:
             training.train([Objective(self.tokens, self.tokens.loss)], records, until=part, share=part)
         codes = self.tokens.encode(x.to(training.device)).to(x.device)
         self.tokens.calibrate(x[:SOME].to(training.device))
-        training.train([Objective(self.network, self.unlikely)], Records(codes, c), share=1 - part, rate=rate)
+        training.train([Objective(self.network, self.unlikely)], Records(codes, c), share=1 - part)
 
     def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
         """Log-probability (B,) of the codes of records, in the order of drawing."""

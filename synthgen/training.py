@@ -131,14 +131,7 @@ class Training:
                 self._preview()
             self._previewed = time.monotonic()
 
-    def train(
-        self,
-        objectives: Sequence[Objective],
-        records: Records,
-        until: float = 1.0,
-        share: float = 1.0,
-        rate: float = 1.0,
-    ) -> None:
+    def train(self, objectives: Sequence[Objective], records: Records, until: float = 1.0, share: float = 1.0) -> None:
         """Minimise the mean of each objective's loss in turn; the modules end with averaged weights.
 
         AdamW with a warm-up and a cosine decay that ends when the steps or the time do, whichever is
@@ -150,7 +143,6 @@ class Training:
             records: what it is trained on.
             until: share of the time allowed by which this call ends.
             share: of the recipe's steps that this call takes.
-            rate: multiplies the recipe's learning rate.
 
         Raises:
             SynthgenError: a loss is no longer finite.
@@ -160,7 +152,7 @@ class Training:
             raise ValueError("at most one objective of a family may see the data")
         for objective in objectives:
             objective.module.to(self.device).train()
-        loop = _Loop(self, objectives, records.to(self.device), until, share, rate)
+        loop = _Loop(self, objectives, records.to(self.device), until, share)
         prefix = _stage(len(self._stages))
         if self.restored and (state := _part(self.restored, prefix)):
             loop.load(state)
@@ -185,25 +177,18 @@ class _Loop:
     """The state of one call of `Training.train`: optimisers, averages, position."""
 
     def __init__(
-        self,
-        training: Training,
-        objectives: Sequence[Objective],
-        records: Records,
-        until: float,
-        share: float,
-        rate: float,
+        self, training: Training, objectives: Sequence[Objective], records: Records, until: float, share: float
     ) -> None:
         self.training, self.objectives, self.records = training, objectives, records
         self.until = until
         recipe = training.recipe
-        self.rate = recipe.learning_rate * rate
         self.batch = recipe.batch(len(records))
         self.total = max(1, round(recipe.total(len(records)) * share))
         self.ended = False
         self.warmup = min(100, self.total // 10 + 1)
         self.parameters = [[p for p in o.module.parameters() if p.requires_grad] for o in objectives]
         self.optimizers = [
-            torch.optim.AdamW(ps, self.rate, betas=(recipe.momentum, 0.99), weight_decay=recipe.weight_decay)
+            torch.optim.AdamW(ps, recipe.learning_rate, betas=(recipe.momentum, 0.99), weight_decay=recipe.weight_decay)
             for ps in self.parameters
         ]
         self.averages = [[p.detach().clone() for p in ps] for ps in self.parameters]
@@ -240,7 +225,7 @@ class _Loop:
         decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
         figures: dict[str, float] = {}
         for k, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers, strict=True)):
-            optimizer.param_groups[0]["lr"] = self.rate * rate
+            optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
             losses = objective.loss(x if objective.sees_data else len(x), c)
             if losses.shape != (len(x),):
                 raise ValueError(f"a loss has shape {tuple(losses.shape)}, not one number per record")

@@ -53,7 +53,7 @@ class Patches(nn.Module):
 
     Args:
         space: of the images.
-        levels: of the numbers that make up a code, such as (8, 6, 5) for 240 codes.
+        levels: of the numbers that make up a code, such as (8, 5, 5, 5) for 1000 codes.
         width: channels of encoder and decoder.
     """
 

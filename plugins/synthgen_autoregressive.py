@@ -8,7 +8,7 @@ second given the first; codes in order are embedded by linear interpolation betw
 """
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -33,7 +33,9 @@ class Autoregressive(Generator):
         depth: int = Field(2, ge=1, le=8, description="hidden layers of each column's network")
         embedding: int = Field(16, ge=2, le=256, description="numbers that stand for a column's code")
         any_order: float = Field(0.3, ge=0, le=1, description="share of steps that train a random order")
-        levels: tuple[int, ...] = Field((8, 5, 5, 5), description="of the numbers that make up an image patch's code")
+        levels: tuple[Annotated[int, Field(ge=2, le=64)], ...] = Field(
+            (8, 5, 5, 5), min_length=1, max_length=8, description="of the numbers that make up an image patch's code"
+        )
         channels: int = Field(
             32, ge=8, le=512, multiple_of=8, description="of the network that turns images into codes"
         )

@@ -1,7 +1,7 @@
 """What `synthgen info` says of a generator and of a fitted model."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from synthgen import artifact, registry
 from synthgen.cli.console import printable
@@ -60,6 +60,8 @@ def _settings(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, dic
 
 def _kind(annotation: Any) -> str:
     """What a setting takes, in a word."""
+    if get_origin(annotation) is Annotated:
+        return _kind(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return " or ".join(map(str, get_args(annotation)))
     if get_origin(annotation) is tuple:

@@ -70,6 +70,8 @@ class Joint(_Density):
         em.maximise()
 
     def _sample(self, c: Tensor) -> Tensor:
+        if not len(self.mixture.log_weight):  # a preview, while a family's networks still learn
+            return torch.randn(len(c), len(self.mixture.sizes) - len(self.context.sizes))
         if self.context.width == 0:
             return self.mixture.sample(len(c))
         x = torch.zeros(len(c), len(self.mixture.sizes) - len(self.context.sizes))
@@ -114,6 +116,8 @@ class PerClass(_Density):
                 break
 
     def _sample(self, c: Tensor) -> Tensor:
+        if not self.subspace.fitted:  # as above
+            return torch.randn(len(c), *self.subspace.shape)
         return self.subspace.sample(_label(c))
 
     def _complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:

@@ -79,6 +79,11 @@ class Subspace(nn.Module):
         basis = self.basis[k]
         return (basis / basis.square().sum(1, keepdim=True).clamp(min=1e-8)).T
 
+    @property
+    def fitted(self) -> bool:
+        """Whether something has been learned."""
+        return all(len(mixture.log_weight) > 0 for mixture in self.mixtures)  # type: ignore[arg-type]
+
     def sample(self, label: Tensor) -> Tensor:
         """Records (n, *shape) of classes (n,)."""
         return self.tones(self._smooth(label))

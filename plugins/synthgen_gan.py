@@ -6,6 +6,7 @@ is −D(G(z)): it needs no real record, and under the relativistic critic only d
 Labels are drawn by straight-through Gumbel softmax.
 """
 
+import math
 from typing import ClassVar
 
 import torch
@@ -38,7 +39,7 @@ class _Critic(torch.nn.Module):
     def forward(self, y: Tensor, c: Tensor) -> Tensor:
         e = self.condition(c)
         h = functional.leaky_relu(self.features(y, e), 0.2)
-        return self.last(h)[:, 0] + (h * e).mean(1)
+        return self.last(h)[:, 0] + (h * e).sum(1) / math.sqrt(h.shape[1])
 
 
 class _Maker(torch.nn.Module):

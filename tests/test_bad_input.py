@@ -437,7 +437,9 @@ def test_full_disk_while_generating_images(pictures_model, tmp_path, name):
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_ctrl_c_while_generating_leaves_nothing(pictures_model, tmp_path, name):
     generate = [sys.executable, "-m", "synthgen", "generate", pictures_model, "-n", "10000000", "-o", tmp_path / name]
-    process = subprocess.Popen(generate, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a background job of a shell, as tests may be part of, is born deaf to Ctrl-C
+    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(generate, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeds)
     while process.poll() is None and not list(tmp_path.iterdir()):
         time.sleep(0.1)
     time.sleep(1)

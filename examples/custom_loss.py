@@ -28,16 +28,15 @@ class Fair(VAE):
     """The first column has the same chances in every group; groups are the values of the column that is given."""
 
     def loss(self, x, c):
-        mean, deviation = self.posterior(x, c)
-        z = mean + deviation * torch.randn_like(mean)
+        z = self.spread_latent(x, c)
         other = torch.eye(c.shape[1])[torch.randint(c.shape[1], (len(x),))].to(c)
         return super().loss(x, c) + 100 * (self.chances(z, c) - self.chances(z, other)).square().sum(1)
 
     def chances(self, z, c):
-        return self.decoder(z, self.condition(c))[:, self.space.columns(0)].softmax(1)
+        return self.decode(z, c)[:, self.space.columns(0)].softmax(1)
 
     def sample(self, n, c):  # each from the latent vector of any group, which therefore tells nothing of its own
-        return self.head.draw(self._output(self.density.sample(c[torch.randperm(n)]), c))
+        return self.head.draw(self.decode(self.density.sample(c[torch.randperm(n)]), c))
 
 
 if len(sys.argv) < 3:

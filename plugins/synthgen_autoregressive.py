@@ -11,7 +11,7 @@ import math
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +22,7 @@ from synthgen.nn.tokens import tokens
 DIGIT = 64  # the most codes of a digit
 AT_ONCE = 8192  # records drawn together: what they need stays in the cache
 SOME = 2000  # images that tones are taken from
+MOST = 65_536  # codes of an image patch
 CODING = 0.4  # share of the training in which images learn their codes
 
 
@@ -39,6 +40,13 @@ class Autoregressive(Generator):
         channels: int = Field(
             32, ge=8, le=512, multiple_of=8, description="of the network that turns images into codes"
         )
+
+        @field_validator("levels")
+        @classmethod
+        def _few_codes(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+            if math.prod(levels) > MOST:
+                raise ValueError(f"levels make {math.prod(levels)} codes, more than {MOST}")
+            return levels
 
     codes: ClassVar[int] = 1000
     recipe: ClassVar[Recipe] = Recipe(epochs=25, batch_size=512, learning_rate=1e-2)
@@ -70,7 +78,8 @@ class Autoregressive(Generator):
         if part:
             training.train([Objective(self.tokens, self.tokens.loss)], records, until=part, share=part)
         codes = self.tokens.encode(x.to(training.device)).to(x.device)
-        self.tokens.calibrate(x[:SOME].to(training.device))
+        # images come class by class
+        self.tokens.calibrate(x[torch.randperm(len(x))[:SOME]].to(training.device))
         training.train([Objective(self.network, self.unlikely)], Records(codes, c), share=1 - part)
 
     def log_prob(self, x: Tensor, c: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from synthgen.nn.correction import correction
 from synthgen.nn.coverage import coverage
 from synthgen.nn.heads import Head
 
-SOME = 50_000  # records that the drawn ones are compared with
+SOME = 20_000  # records that the drawn ones are compared with
 FEW = 0.3  # share of real neighbourhoods with drawn records in them, below which a collapse is said
 AT_ONCE = 1024  # records drawn together
 
@@ -103,8 +103,9 @@ class GAN(Generator):
         return self.maker.head.relax(self.maker(z, c), self.config.temperature)
 
     def fit(self, records: Records, training: Training) -> None:
-        training.train(self.objectives(), records)
-        x, c = (t[:SOME] for t in records.to(training.device).tensor())
+        training.train(self.objectives(), records, until=0.9)
+        rows = torch.randperm(len(records))[:SOME]  # images come class by class
+        x, c = (t[rows].to(training.device) for t in records.tensor())
         z = torch.randn(len(x), self.config.latent, device=x.device)
         self.maker.head.calibrate(in_batches(self._made, AT_ONCE, z, c), x)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)

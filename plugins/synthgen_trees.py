@@ -95,12 +95,9 @@ class Trees(Generator):
             training.checkpoint(lambda: _state(grown, ranks))
         self._store(grown, ranks)
 
-        def go_on(done: float) -> bool:
-            training.progress(0.5 + 0.5 * done)
-            training.checkpoint(lambda: _state(grown, ranks))
-            return not training.should_stop()
-
-        self.correction.fit(self._records, x, c, self.config.rounds, training, go_on)
+        self.correction.fit(
+            self._records, x, c, self.config.rounds, training, lambda: _state(grown, ranks), start=weight
+        )
 
     def _before(self, p: int) -> list[int]:
         """Features that the p-th drawn column can be predicted from."""

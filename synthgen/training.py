@@ -162,15 +162,11 @@ class Training:
         self._stages.append(loop.state() | {"ended": torch.tensor(True)})
         loop.finish()
 
-    def allowed(self, share: float, until: float = 1.0) -> float:
-        """The share done of a piece of work that may take until a share of the time: by steps or by time."""
+    def done(self, share: float, until: float = 1.0) -> float:
+        """The share done of work that may take until a share of the time, by steps or by time; 1 ends it."""
         if self._seconds is None:
             return share
         return max(share, (1 - self.seconds_left / max(self._seconds, 1e-9)) / until)
-
-    def done(self, share: float) -> float:
-        """The share of the work done by steps or by time, whichever is further; 1 ends the training."""
-        return self.allowed(share)
 
 
 class _Loop:
@@ -216,7 +212,7 @@ class _Loop:
                 yield self.step
 
     def _done(self) -> float:
-        return 1.0 if self.ended else self.training.allowed(self.step / self.total, self.until)
+        return 1.0 if self.ended else self.training.done(self.step / self.total, self.until)
 
     def _descend(self, x: Tensor, c: Tensor, done: float) -> None:
         """One step of every objective."""
@@ -258,12 +254,14 @@ class _Loop:
         """A block in which the modules hold the averaged weights."""
         own = [[p.detach().clone() for p in ps] for ps in self.parameters]
         self.finish()
-        yield
-        with torch.no_grad():
-            for ps, weights in zip(self.parameters, own, strict=True):
-                torch._foreach_copy_(list[Tensor](ps), weights)
-        for objective in self.objectives:
-            objective.module.train()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for ps, weights in zip(self.parameters, own, strict=True):
+                    torch._foreach_copy_(list[Tensor](ps), weights)
+            for objective in self.objectives:
+                objective.module.train()
 
     def state(self) -> State:
         """Everything that going on from here needs."""

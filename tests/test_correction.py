@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from synthgen.errors import Interrupted
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import Correction, Uncorrected, correction
 from synthgen.nn.tones import Tones
@@ -56,6 +57,19 @@ def test_without_rounds_or_time_records_stay_as_they_are_drawn(rounds, seconds):
     plain = independent(torch.zeros(50, 0))
     torch.manual_seed(1)
     assert torch.equal(fixed.sample(independent, torch.zeros(50, 0), 16), plain)
+
+
+def test_the_clock_and_ctrl_c_are_heeded_while_candidates_are_drawn():
+    asked = []
+
+    def slow(c):
+        asked.append(len(c))
+        return independent(c)
+
+    fixed = Correction(PAIR, EMPTY)
+    with pytest.raises(Interrupted):
+        fixed.fit(slow, real(20_000), torch.zeros(20_000, 0), 50, Training(interrupted=lambda: len(asked) > 1))
+    assert sum(asked) < 20_000
 
 
 def test_images_are_not_corrected():

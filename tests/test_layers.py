@@ -19,7 +19,7 @@ LAYERS = """
 6 inference
 5 codec · registry · testing · metrics.fidelity · PLUGINS
 4 codec.table · codec.image · metrics.features
-3 data · codec.base
+3 data · codec.base · latent
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator
 2 artifact
 1 schema · files · devices · training · nn · dp.budget

@@ -19,14 +19,13 @@ SMALLEST = 8  # sides are halved until they are no longer than this
 class _Framed(nn.Module):
     """What the networks share: sides padded to whole patches on every level, and how many levels there are."""
 
-    def __init__(self, shape: tuple[int, ...], levels: int | None = None) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.channels, self.height, self.breadth = shape
-        if levels is None:
-            levels = 1
-            while max(self.height, self.breadth) / (PATCH << (levels - 1)) > SMALLEST:
-                levels += 1
-        self.levels, unit = levels, PATCH << (levels - 1)
+        self.levels = 1
+        while max(self.height, self.breadth) / (PATCH << (self.levels - 1)) > SMALLEST:
+            self.levels += 1
+        unit = PATCH << (self.levels - 1)
         self.bottom, self.right = -self.height % unit, -self.breadth % unit
         # sides on the last level
         self.rows, self.columns = (self.height + self.bottom) // unit, (self.breadth + self.right) // unit
@@ -58,12 +57,11 @@ class UNet(_Framed):
         conditions: length of the condition.
         width: channels of the first level; each further one has twice as many.
         blocks: residual blocks per level, on the way down and on the way up.
-        levels: each after the first halves the sides.
     """
 
-    def __init__(self, shape: tuple[int, ...], conditions: int, width: int, blocks: int = 1, levels: int = 2) -> None:
-        super().__init__(shape, levels)
-        widths = [width << i for i in range(levels)]
+    def __init__(self, shape: tuple[int, ...], conditions: int, width: int, blocks: int = 1) -> None:
+        super().__init__(shape)
+        widths = [width << i for i in range(self.levels)]
         self.first = nn.Conv2d(self.inner, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         at, skips = width, []
@@ -71,7 +69,7 @@ class UNet(_Framed):
             self.down.append(nn.ModuleList(Block(at if j == 0 else w, w, conditions) for j in range(blocks)))
             at = w
             skips += [w] * blocks
-            if i < levels - 1:
+            if i < self.levels - 1:
                 self.down.append(nn.Conv2d(w, w, 3, stride=2, padding=1))
         self.middle = Block(at, at, conditions)
         for w in reversed(widths):

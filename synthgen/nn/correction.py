@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from synthgen.nn.ratio import DensityRatio
 from synthgen.space import Space
-from synthgen.training import Training
+from synthgen.training import State, Training
 
 CELLS = 128  # of a real number, by its normal score
 COPIES = 2  # drawn records for each real one, that the ratio is learned from
+MOST = 200_000  # real records that it is learned from
+PIECE = 4096  # records drawn between two looks at the clock
+LEAST = 1000  # drawn records, without which nothing is learned
 
 Draw = Callable[[Tensor], Tensor]
 
@@ -42,7 +45,8 @@ class Correction(nn.Module):
         c: Tensor,
         rounds: int,
         training: Training,
-        go_on: Callable[[float], bool] | None = None,
+        state: Callable[[], State] = dict,
+        start: float = 0.9,
     ) -> None:
         """Learn how records (N, columns) with contexts (N, width) differ from those that `draw` makes of contexts.
 
@@ -51,15 +55,30 @@ class Correction(nn.Module):
             x: the real records.
             c: their contexts.
             rounds: trees of the ratio; 0 leaves everything as it is.
-            training: gives the deadline.
-            go_on: asked before each round with the share done, instead of the deadline.
+            training: gives the deadline, which may come before all is drawn or all trees are grown.
+            state: what a checkpoint keeps of the family's own work.
+            start: share of the whole fit that is done before.
         """
-        if not rounds or training.should_stop():
-            return
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
+
+        def go_on(done: float) -> bool:
+            training.progress(start + (1 - start) * done)
+            training.checkpoint(state)
+            return not training.should_stop()
+
+        rows = torch.from_numpy(rng.permutation(len(x))[:MOST])
+        x, c = x[rows], c[rows]
         many = c.repeat(COPIES, 1)
-        drawn = self._codes(draw(many), many)
-        self.ratio.fit(self._codes(x, c), drawn, rounds, rng, go_on or (lambda done: not training.should_stop()))
+        parts: list[Tensor] = []
+        for k, part in enumerate(torch.split(many, PIECE) if rounds else ()):
+            if not go_on(0.5 * k * PIECE / len(many)):
+                break
+            parts.append(draw(part))
+        if sum(map(len, parts)) < min(LEAST, len(many)):
+            return
+        drawn = torch.cat(parts)
+        codes = self._codes(drawn, many[: len(drawn)])
+        self.ratio.fit(self._codes(x, c), codes, rounds, rng, lambda done: go_on(0.5 + 0.5 * done))
 
     def sample(self, draw: Draw, c: Tensor, candidates: int) -> Tensor:
         """A record (n, columns) for each context (n, width), picked among so many that `draw` makes."""

@@ -33,6 +33,8 @@ class Head(nn.Module):
         SynthgenError: tables are to be compared by structural similarity.
     """
 
+    shift: Tensor
+
     def __init__(self, space: Space, by: str = "likelihood", noisy: bool = True) -> None:
         super().__init__()
         if by == "ssim" and len(space.shape) != 3:
@@ -45,8 +47,6 @@ class Head(nn.Module):
         self.deviation = nn.Parameter(torch.zeros((1 if pixels else len(self.reals)) if noisy else 0))
         self.register_buffer("shift", torch.zeros(space.width if self.codes else 0))  # of label scores when drawing
         self.tones = Tones(space.shape[0], (-1.0, 1.0)) if pixels else Tones(len(self.reals), (-4.0, 4.0))
-
-    shift: Tensor
 
     def loss(self, y: Tensor, x: Tensor) -> Tensor:
         """What training minimises: minus the log-density, and what else images are compared by; (B,)."""
@@ -89,7 +89,8 @@ class Head(nn.Module):
         Label scores are shifted by a few rounds of iterative proportional fitting, numbers by their quantiles.
         """
         if not self.space.sizes:
-            self.tones.fit(y[:SOME].reshape(-1, *self.space.shape), x[:SOME])
+            rows = torch.randperm(len(x), device=x.device)[:SOME]  # images come class by class
+            self.tones.fit(y[rows].reshape(-1, *self.space.shape), x[rows])
         elif self.reals:
             self.tones.fit(self.draw(y)[:, self.reals], x[:, self.reals])
         for j, block in self.space.blocks(y):

@@ -59,6 +59,8 @@ class Patches(nn.Module):
 
     learns = True
 
+    most: Tensor
+
     def __init__(self, space: Space, levels: Sequence[int], width: int) -> None:
         super().__init__()
         self.images, self.levels = space, tuple(levels)
@@ -70,8 +72,6 @@ class Patches(nn.Module):
         patches = self.shrink.rows * self.shrink.columns
         self.space = Space((patches,), (math.prod(levels),) * patches, (False,) * patches)
         self.register_buffer("most", torch.tensor(levels).float()[:, None, None] - 1, persistent=False)
-
-    most: Tensor
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         """How badly images are reconstructed, (B,)."""

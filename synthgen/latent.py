@@ -1,0 +1,94 @@
+"""LatentModel: what families share that decode records from latent vectors whose density is fitted afterwards."""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from synthgen.generator import Generator
+from synthgen.nn.backbones import Condition, decoder, encoder, latent_size
+from synthgen.nn.batches import in_batches
+from synthgen.nn.correction import correction
+from synthgen.nn.density import latent_density
+from synthgen.nn.heads import Head
+from synthgen.records import Records
+from synthgen.space import Space
+from synthgen.training import Recipe, Training
+
+AT_ONCE = 1024  # records encoded or decoded together
+SOME = 20_000  # records that decoded ones are calibrated with
+
+
+class LatentModel(Generator):
+    """An encoder, a decoder, and a mixture of Gaussians on the latent vectors between them, class by class.
+
+    A family defines `loss`, `to_latent` and `spread_latent`; an encoder makes `outputs` numbers for each of a latent
+    vector's. The mixture takes the place of a prior, which mends the gap between a prior and where the encoder puts
+    the data (Ghosh et al., From variational to deterministic autoencoders, 2020).
+    """
+
+    class Config(Generator.Config):
+        latent: int = Field(0, ge=0, le=1024, description="numbers of a latent vector; 0: 24 for rows, 64 for images")
+        width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
+        depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
+        components: int = Field(0, ge=0, le=20_000, description="Gaussians on a class's latents; 0: one for 70 records")
+        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
+        reconstruction: Literal["likelihood", "ssim"] = Field("likelihood", description="what images are compared by")
+
+    codes: ClassVar[int] = 200
+    recipe: ClassVar[Recipe] = Recipe(epochs=40, batch_size=512, learning_rate=2e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=3000, batch_size=64, learning_rate=2e-3)
+    private: ClassVar[bool] = False
+    outputs: ClassVar[int] = 1  # of the encoder, for each number of a latent vector
+
+    config: Config
+
+    def __init__(self, space: Space, context: Space, config: Config) -> None:
+        super().__init__(space, context, config)
+        size, latent = 4 * config.width, config.latent or latent_size(space)
+        self.condition = Condition(context.width, size)
+        self.encoder = encoder(space, size, self.outputs * latent, config.width, config.depth)
+        self.decoder = decoder(latent, size, space, config.width, config.depth)
+        self.head = Head(space, config.reconstruction)
+        self.correction = correction(space, context)
+        self.density = latent_density(latent, context)
+
+    def to_latent(self, x: Tensor, c: Tensor) -> Tensor:
+        """Records to their latent vectors, (B, latent)."""
+        raise NotImplementedError
+
+    def spread_latent(self, x: Tensor, c: Tensor) -> Tensor:
+        """Records to latent vectors (B, latent) with the noise that the decoder has learned to bear."""
+        raise NotImplementedError
+
+    def decode(self, z: Tensor, c: Tensor) -> Tensor:
+        """Latent vectors to what the head takes, (B, width)."""
+        return self.decoder(z, self.condition(c))
+
+    def from_latent(self, z: Tensor, c: Tensor) -> Tensor:
+        """Latent vectors to the likeliest records, (B, *shape)."""
+        return self.head.mode(self.decode(z, c))
+
+    def fit(self, records: Records, training: Training) -> None:
+        training.train(self.objectives(), records, until=0.9)
+        x, c = records.to(training.device).tensor()
+        with torch.no_grad():
+            self.density.fit(in_batches(self.spread_latent, AT_ONCE, x, c), c, training, self.config.components)
+            rows = torch.randperm(len(x), device=x.device)[:SOME]
+            drawn = in_batches(self.decode, AT_ONCE, self.density.sample(c[rows]), c[rows])
+            self.head.calibrate(drawn, x[rows])
+        self.correction.fit(self._draw, x, c, self.config.rounds, training)
+
+    def sample(self, n: int, c: Tensor) -> Tensor:
+        return self.correction.sample(self._draw, c, self.config.candidates)
+
+    @torch.no_grad()
+    def _draw(self, c: Tensor) -> Tensor:
+        """A record for each context, as decoded."""
+        return in_batches(lambda z, c: self.head.draw(self.decode(z, c)), AT_ONCE, self.density.sample(c), c)
+
+    def validate(self) -> None:
+        self.density.validate()
+        self.correction.validate()

@@ -1,9 +1,9 @@
 """Diffusion: records are drawn by removing noise step by step, x(σ) = x + σ ε, dx/dσ = (x − D(x, σ)) / σ.
 
-Source: Karras et al., Elucidating the design space of diffusion-based generative models, 2022; drawing by Lu et al.,
-DPM-Solver++, 2022. Labels are diffused as one-hot vectors and denoised to probabilities (Dieleman et al., Continuous
-diffusion for categorical data, 2022): by Bayes' rule their log-odds are x / σ² plus what the other columns say,
-which is all that the network has to learn. Drawing starts from an outline where there is one (nn/density.py).
+Source: Karras et al., Elucidating the design space of diffusion-based generative models, 2022; second-order drawing
+by Lu et al., DPM-Solver++, 2022. Labels are diffused as one-hot vectors and denoised to probabilities (Dieleman et al.,
+Continuous diffusion for categorical data, 2022): by Bayes' rule their log-odds are x / σ² plus what the other columns
+say, which is all that the network has to learn. Drawing starts from an outline where there is one (nn/density.py).
 """
 
 import math
@@ -23,6 +23,7 @@ from synthgen.nn.density import outline
 SPREAD = 0.5  # deviation of the numbers of a record, as they are diffused
 LEAST = 0.02  # noise at which drawing ends
 MIDDLE, BREADTH = -1.0, 1.2  # mean and deviation of the log of the noise in training
+DETAIL = 1.04  # of the noise added anew: networks take away a little too much, and detail with it
 AT_ONCE = 1024  # records drawn together
 
 
@@ -32,7 +33,13 @@ class Diffusion(Generator):
     class Config(Generator.Config):
         width: int = Field(64, ge=8, le=1024, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(3, ge=1, le=32, description="residual blocks; of images one for two on each level")
-        draws: int = Field(16, ge=2, le=1000, description="steps of drawing")
+        draws: int = Field(24, ge=2, le=1000, description="steps of drawing")
+        churn: float | None = Field(
+            None,
+            ge=0,
+            le=10,
+            description="share of the noise that each step adds anew; by default .5 for images",
+        )
         rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         repeats: int = Field(
@@ -43,7 +50,7 @@ class Diffusion(Generator):
     codes: ClassVar[int] = 200
     reals: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe(epochs=140, batch_size=512, learning_rate=1e-3)
-    image_recipe: ClassVar[Recipe] = Recipe(steps=8000, batch_size=32, learning_rate=2e-3)
+    image_recipe: ClassVar[Recipe] = Recipe(steps=9500, batch_size=32, learning_rate=2e-3)
     private: ClassVar[bool] = False
 
     config: Config
@@ -55,7 +62,8 @@ class Diffusion(Generator):
         size = 4 * config.width
         self.condition = Condition(context.width, size, drop=0.1, levels=True)
         self.denoiser = denoiser(space, size, config.width, config.depth)
-        self.outline, self.most = outline(space, context)
+        self.outline, self.most, churn = outline(space, context)
+        self.churn = churn if config.churn is None else config.churn
         self.correction = correction(space, context)
         coded = torch.tensor(space.coded)
         self.register_buffer("coded", coded, persistent=False)  # numbers of the embedded record
@@ -64,7 +72,8 @@ class Diffusion(Generator):
     def fit(self, records: Records, training: Training) -> None:
         self.outline.fit(*records.tensor(), training)
         training.train(self.objectives(), records, until=0.9)
-        self.correction.fit(self._sample, *records.to(training.device).tensor(), self.config.rounds, training)
+        x, c = records.to(training.device).tensor()
+        self.correction.fit(self._sample, x, c, self.config.rounds, training)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         return self._wrong(x, c, self._levels(len(x), x.device))
@@ -124,27 +133,28 @@ class Diffusion(Generator):
     def _draw(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
         held, truth = self.space.spread(known), self._embed(x)
         levels = self._steps().to(c.device)
-        y = self.outline.complete(x, known, c).flatten(1)
+        y = self.outline.complete(x, known, c).flatten(1) * self.scale
         y = y + levels[0] * torch.randn_like(y)
-        given = bool(held.any())
+        given, churn = bool(held.any()), self.churn
         repeats = self.config.repeats if given else 1
         before: Tensor | None = None
         for k, level in enumerate(levels):
             for left in reversed(range(repeats)):
+                # noise is added and removed again, which forgets what was drawn wrong before
+                more = torch.minimum(level * (1 + churn), levels[0])
+                y = y + DETAIL * _between(level, more) * torch.randn_like(y)
                 if given:
-                    y = torch.where(held, truth + level * torch.randn_like(y), y)
-                mean = torch.where(held, truth, self.denoise(y, level.expand(len(y)), c))
+                    y = torch.where(held, truth + more * torch.randn_like(y), y)
+                mean = torch.where(held, truth, self.denoise(y, more.expand(len(y)), c))
                 if k + 1 == len(levels):
                     break
-                # second order in log σ, from this and the last mean (DPM-Solver++ 2M); first order where levels are
-                # repeated, for then the last mean is that of another noise
-                step = (level / levels[k + 1]).log()
                 ahead = mean
-                if before is not None and repeats == 1:
-                    ahead = mean + 0.5 * step / (levels[k - 1] / level).log() * (mean - before)
-                y = levels[k + 1] / level * y - torch.expm1(-step) * ahead
+                if before is not None and churn == 0 and repeats == 1:
+                    # second order in log σ (DPM-Solver++ 2M): this mean and the last are of one path
+                    ahead = mean + 0.5 * (level / levels[k + 1]).log() / (levels[k - 1] / level).log() * (mean - before)
+                y = torch.lerp(ahead, y, levels[k + 1] / more)
                 if left:  # back to this level
-                    y = y + (level.square() - levels[k + 1].square()).sqrt() * torch.randn_like(y)
+                    y = y + _between(levels[k + 1], level) * torch.randn_like(y)
             before = mean
         return torch.where(known, x, self.space.collapse(mean / self.scale))
 
@@ -160,6 +170,11 @@ class Diffusion(Generator):
     def validate(self) -> None:
         self.outline.validate()
         self.correction.validate()
+
+
+def _between(less: Tensor, more: Tensor) -> Tensor:
+    """Deviation of the noise that leads from one level to a higher one."""
+    return (more.square() - less.square()).clamp(min=0).sqrt()
 
 
 def _kept(noise: Tensor) -> Tensor:

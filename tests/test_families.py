@@ -18,9 +18,11 @@ from synthgen.generator import recipe_for
 from synthgen.nn.backbones import Condition, Perceptron
 from synthgen.nn.convolutions import Grow, Shrink, UNet
 from synthgen.nn.coverage import coverage
+from synthgen.nn.density import Centre
 from synthgen.nn.heads import Head
 from synthgen.nn.similarity import ssim
 from synthgen.nn.subspace import Subspace
+from synthgen.nn.texture import Texture
 from synthgen.nn.tokens import Patches
 from synthgen.nn.tones import Tones
 from synthgen.records import Records
@@ -232,13 +234,21 @@ def test_a_patch_is_known_where_all_of_its_pixels_are(shape):
 
 def test_probabilities_of_the_codes_of_small_images_sum_to_one():
     model = build(Autoregressive, Space((1, 2, 4)), levels=(2, 2), channels=8, width=16)
-    nn.init.normal_(model.network.out)
+    nn.init.normal_(model.network.out.weight, std=0.3)
+    network = model.network.eval()
     codes = torch.tensor(list(itertools.product(range(4), repeat=2)), dtype=torch.float32)
     with torch.no_grad():
-        exact = model.network.log_prob(codes, none(16), torch.arange(2)).exp()
-        drawn = model.network.draw(torch.zeros(20_000, 2), None, none(20_000))
+        exact, turned = (network.log_prob(codes, none(16), torch.tensor(rank)).exp() for rank in ([0, 1], [1, 0]))
+        drawn = network.draw(torch.zeros(20_000, 2), None, none(20_000))
+        second = torch.tensor([[False, True]]).expand(20_000, 2)
+        filled = network.draw(torch.full((20_000, 2), 3.0), second, none(20_000))
     assert float(exact.sum()) == pytest.approx(1, abs=1e-5)
+    assert float(turned.sum()) == pytest.approx(1, abs=1e-5)
+    assert exact.std() > 0.01
     torch.testing.assert_close(frequencies(drawn, (4, 4)), exact.reshape(4, 4), atol=0.02, rtol=0)
+    assert (filled[:, 1] == 3).all()
+    given = turned.reshape(4, 4)[:, 3]
+    torch.testing.assert_close(frequencies(filled[:, :1], (4,)), given / given.sum(), atol=0.02, rtol=0)
 
 
 # Generative adversarial network
@@ -373,6 +383,31 @@ def test_a_subspace_learns_the_density_of_images_of_few_directions():
     assert shares == pytest.approx([k / 10 for k in range(1, 11)])
     found = float(made.log_prob(fresh.reshape(-1, 1, 4, 4), label).mean())
     assert found == pytest.approx(float(exact.log_prob(fresh).mean()), abs=0.2)
+
+
+def test_texture_is_the_identity_until_it_gives_drawn_images_the_contrasts_of_real_ones():
+    torch.manual_seed(0)
+    real = (torch.rand(400, 2, 9, 10) < 0.3) * 2.0 - 1
+    blurred = nn.functional.avg_pool2d(real, 3, 1, 1, count_include_pad=False)
+    texture = Texture(2)
+    torch.testing.assert_close(texture(blurred), blurred, atol=1e-5, rtol=0)
+    texture.fit(blurred, real)
+    fresh = (torch.rand(400, 2, 9, 10) < 0.3) * 2.0 - 1
+    sharp = texture(nn.functional.avg_pool2d(fresh, 3, 1, 1, count_include_pad=False))
+    assert sharp.abs().max() <= 1
+    steps = [float((x[..., 1:] - x[..., :-1]).abs().mean()) for x in (fresh, blurred, sharp)]
+    assert abs(steps[0] - steps[2]) < 0.3 * abs(steps[0] - steps[1])
+
+
+def test_drawing_starts_at_the_mean_of_what_is_given():
+    space = Space((2,), (3, 0), (False, False))
+    centre = Centre(space, CONTEXT)
+    c = CONTEXT.embed(torch.tensor([[0.0], [0.0], [1.0], [1.0]]).repeat(500, 1))
+    x = torch.tensor([[0.0, 1.0], [1.0, 3.0], [2.0, -1.0], [2.0, -1.0]]).repeat(500, 1)
+    centre.fit(x, c, Training())
+    mean = centre.sample(c[:3])
+    torch.testing.assert_close(mean[0], torch.tensor([0.5, 0.5, 0, 2.0]), atol=0.01, rtol=0)
+    torch.testing.assert_close(mean[2], torch.tensor([0, 0, 1.0, -1.0]), atol=0.01, rtol=0)
 
 
 def test_drawn_pixels_have_the_tones_of_the_real_ones():

@@ -11,6 +11,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from synthgen.nn.mixture import EM, Mixture
 from synthgen.nn.subspace import Subspace
@@ -131,18 +132,28 @@ class PerClass(_Density):
         self.subspace.validate()
 
 
-class Blank(_Density):
-    """No density at all: where nothing better is known than noise."""
+class Centre(_Density):
+    """The mean of embedded records, (B, width), linear in their contexts: what much noise leaves of a row.
 
-    def __init__(self, space: Space) -> None:
+    Drawing from noise about 0 instead would bias labels: with deviation 10, a label of two thirds loses .012.
+    """
+
+    weight: Tensor
+
+    def __init__(self, space: Space, context: Space) -> None:
         super().__init__()
         self.space = space
+        self.register_buffer("weight", torch.zeros(1 + context.width, space.width))
 
     def fit(self, x: Tensor, c: Tensor, training: Training) -> None:
-        """Nothing is learned."""
+        """Learn from records (N, columns) and their contexts."""
+        a = functional.pad(c.cpu(), (1, 0), value=1.0)
+        ridge = torch.eye(a.shape[1])
+        ridge[0, 0] = 1e-6
+        self.weight.copy_(torch.linalg.solve(a.T @ a + ridge, a.T @ self.space.embed(x.cpu())))
 
     def _sample(self, c: Tensor) -> Tensor:
-        return c.new_zeros(len(c), self.space.width)
+        return functional.pad(c, (1, 0), value=1.0) @ self.weight
 
     def _complete(self, x: Tensor, known: Tensor, c: Tensor) -> Tensor:
         return self._sample(c)
@@ -151,14 +162,15 @@ class Blank(_Density):
         """Nothing can contradict itself."""
 
 
-def outline(space: Space, context: Space) -> tuple[PerClass | Blank, float]:
-    """Where a diffusion starts to draw, and the level of noise that hides what is wrong with it.
+def outline(space: Space, context: Space) -> tuple[PerClass | Centre, float, float]:
+    """Where a diffusion starts to draw, the level of noise that hides what is wrong with it, and how much it churns.
 
     Noise of deviation 1 on pixels in [-1, 1] leaves of an image what a mixture of Gaussians gets right: its
-    outline. Drawing from there spares the steps, and the network the levels, above
-    (Zheng et al., Truncated diffusion probabilistic models, 2023).
+    outline. Drawing from there spares the steps, and the network the levels, above (Zheng et al., Truncated diffusion
+    probabilistic models, 2023). What the outline gets wrong all the same is forgotten where noise is added and
+    removed again on the way; rows would lose the exact shapes of their columns by it.
     """
-    return (PerClass(space.shape, context), 1.0) if len(space.shape) == 3 else (Blank(space), 10.0)
+    return (PerClass(space.shape, context), 1.0, 0.5) if len(space.shape) == 3 else (Centre(space, context), 10.0, 0.0)
 
 
 def density(space: Space, context: Space) -> Joint | PerClass:

@@ -13,11 +13,12 @@ from torch.nn import functional
 
 from synthgen.errors import SynthgenError
 from synthgen.nn.similarity import ssim
+from synthgen.nn.texture import Texture
 from synthgen.nn.tones import Tones
 from synthgen.space import Space
 
 ROUNDS = 10  # of calibration
-SOME = 2000  # images that tones are taken from
+SOME = 2000  # images that their texture is taken from
 LEAST = 0.02  # deviation of a number
 
 
@@ -46,7 +47,7 @@ class Head(nn.Module):
         self.noisy = noisy
         self.deviation = nn.Parameter(torch.zeros((1 if pixels else len(self.reals)) if noisy else 0))
         self.register_buffer("shift", torch.zeros(space.width if self.codes else 0))  # of label scores when drawing
-        self.tones = Tones(space.shape[0], (-1.0, 1.0)) if pixels else Tones(len(self.reals), (-4.0, 4.0))
+        self.finish = Texture(space.shape[0]) if pixels else Tones(len(self.reals), (-4.0, 4.0))
 
     def loss(self, y: Tensor, x: Tensor) -> Tensor:
         """What training minimises: minus the log-density, and what else images are compared by; (B,)."""
@@ -80,19 +81,20 @@ class Head(nn.Module):
     def mode(self, y: Tensor) -> Tensor:
         """The likeliest records (B, *shape)."""
         x = self.space.collapse(y)
-        return x if self.space.sizes else self.tones(x)
+        return x if self.space.sizes else self.finish(x)
 
     @torch.no_grad()
     def calibrate(self, y: Tensor, x: Tensor) -> None:
         """Make what is drawn from outputs (n, width) agree with records, column by column.
 
-        Label scores are shifted by a few rounds of iterative proportional fitting, numbers by their quantiles.
+        Label scores are shifted by a few rounds of iterative proportional fitting, numbers by their
+        quantiles, images by those of their contrasts.
         """
         if not self.space.sizes:
             rows = torch.randperm(len(x), device=x.device)[:SOME]  # images come class by class
-            self.tones.fit(y[rows].reshape(-1, *self.space.shape), x[rows])
+            self.finish.fit(y[rows].reshape(-1, *self.space.shape), x[rows])
         elif self.reals:
-            self.tones.fit(self.draw(y)[:, self.reals], x[:, self.reals])
+            self.finish.fit(self.draw(y)[:, self.reals], x[:, self.reals])
         for j, block in self.space.blocks(y):
             seen = (x[:, j].long().bincount(minlength=block.shape[1]).float() + 1e-3) / len(x)
             shift = torch.zeros_like(seen)
@@ -114,7 +116,7 @@ class Head(nn.Module):
                 columns.append(block[:, 0] + noise * torch.randn_like(block[:, 0]))
         x = torch.stack(columns, 1)
         if self.reals:
-            x[:, self.reals] = self.tones(x[:, self.reals])
+            x[:, self.reals] = self.finish(x[:, self.reals])
         return x
 
     def relax(self, y: Tensor, temperature: float) -> Tensor:

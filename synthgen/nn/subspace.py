@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from synthgen.nn.mixture import EM, Mixture, patterns
-from synthgen.nn.tones import Tones
+from synthgen.nn.texture import Texture
 
 MOST = 4096  # records that principal components are taken from
 
@@ -21,7 +21,7 @@ class Subspace(nn.Module):
 
     Args:
         shape: of a record: (channels, height, width), whose draws are the mean of the pixels given their components,
-            in true tones; or (length,), whose draws are from the density, exactly.
+            in true tones and contrasts; or (length,), whose draws are from the density, exactly.
         classes: how many there are.
         rank: principal components of each class.
     """
@@ -37,8 +37,8 @@ class Subspace(nn.Module):
         self.register_buffer("mean", torch.zeros(classes, size))
         self.register_buffer("basis", torch.zeros(classes, self.rank, size))  # rows as long as the deviation along them
         self.register_buffer("noise", torch.ones(classes))
-        # a mean of pixels is greyer than they are
-        self.tones = Tones(shape[0], (-1.0, 1.0)) if len(shape) == 3 else nn.Identity()
+        # a mean of pixels is smoother and greyer than they are
+        self.texture = Texture(shape[0]) if len(shape) == 3 else nn.Identity()
         self.mixtures = nn.ModuleList(Mixture([0] * self.rank) for _ in range(classes))
 
     def fit(self, x: Tensor, label: Tensor, components: int, passes: int) -> Iterator[float]:
@@ -57,9 +57,9 @@ class Subspace(nn.Module):
                     pass
                 em.maximise()
             yield (done + 1) / passes
-        if isinstance(self.tones, Tones):
+        if isinstance(self.texture, Texture):
             rows = torch.randperm(len(x))[:2000]
-            self.tones.fit(self._smooth(label[rows]), x[rows])
+            self.texture.fit(self._smooth(label[rows]), x[rows])
 
     def _components(self, k: int, x: Tensor) -> None:
         """Mean, principal components and remaining noise of a class's records (n, size)."""
@@ -86,7 +86,7 @@ class Subspace(nn.Module):
 
     def sample(self, label: Tensor) -> Tensor:
         """Records (n, *shape) of classes (n,)."""
-        return self.tones(self._smooth(label))
+        return self.texture(self._smooth(label))
 
     def _smooth(self, label: Tensor) -> Tensor:
         x = self.mean.new_empty(len(label), *self.shape)
@@ -95,7 +95,7 @@ class Subspace(nn.Module):
             if bool(rows.any()):
                 z = mixture.sample(int(rows.sum()))  # type: ignore[operator]
                 x[rows] = (self.mean[k] + z.float() @ self.basis[k]).reshape(-1, *self.shape)
-        return x if isinstance(self.tones, Tones) else x + self.noise[label][:, None] * torch.randn_like(x)
+        return x if isinstance(self.texture, Texture) else x + self.noise[label][:, None] * torch.randn_like(x)
 
     def log_prob(self, x: Tensor, label: Tensor) -> Tensor:
         """Log-density (B,) of records given their classes."""
@@ -120,7 +120,7 @@ class Subspace(nn.Module):
                     + torch.linalg.solve_triangular(factor[pick].mT, noise, upper=True)[..., 0]
                 )
                 smooth = (self.mean[k] + z.float() @ self.basis[k]).reshape(-1, *self.shape)
-                drawn[which] = self.tones(smooth)
+                drawn[which] = self.texture(smooth)
         return torch.where(known, x, drawn)
 
     def _posterior(self, k: int, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,15 +5,19 @@ few numbers for each patch of the image, each is rounded to one of a few levels,
 them; the gradient passes the rounding unchanged. No codebook can collapse, for there is none.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from synthgen.nn.batches import in_batches
 from synthgen.nn.convolutions import Grow, Shrink
 from synthgen.nn.heads import Head
+from synthgen.nn.masked import Masked
+from synthgen.nn.transformer import Transformer
 from synthgen.space import Space
 
 AT_ONCE = 1024  # images encoded or decoded together
@@ -39,6 +43,10 @@ class Columns(nn.Module):
     def known(self, cells: Tensor) -> Tensor:
         """Which codes are known where cells (B, columns) of the records are."""
         return cells
+
+    def network(self, context: int, width: int, depth: int, embedding: int) -> Masked:
+        """What learns the probabilities of codes: a network for each column."""
+        return Masked(self.space, context, width, depth, embedding)
 
     def calibrate(self, x: Tensor) -> None:
         """Nothing is to be put right."""
@@ -76,6 +84,10 @@ class Patches(nn.Module):
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         """How badly images are reconstructed, (B,)."""
         return self.head.loss(self._image(self._quantised(x)), x)
+
+    def network(self, context: int, width: int, depth: int, embedding: int) -> Transformer:
+        """What learns the probabilities of codes: a network that all patches share."""
+        return Transformer(len(self.space.sizes), _features(self.levels), context, 2 * width, depth + 1)
 
     def calibrate(self, x: Tensor) -> None:
         """Give reconstructed images the tones of real ones, after the training."""
@@ -120,6 +132,17 @@ class Patches(nn.Module):
 
     def _image(self, numbers: Tensor) -> Tensor:
         return self.grow(self.outer(numbers), numbers.new_ones(len(numbers), 1))
+
+
+def _features(levels: Sequence[int]) -> Tensor:
+    """What codes have in common, (codes, features) of 0 and 1: each digit has a place, and each pair of digits."""
+    digits = torch.cartesian_prod(*map(torch.arange, levels)).reshape(-1, len(levels)).T
+    alone = [functional.one_hot(d, k) for d, k in zip(digits, levels, strict=True)]
+    pairs = [
+        functional.one_hot(digits[i] * levels[j] + digits[j], levels[i] * levels[j])
+        for i, j in itertools.combinations(range(len(levels)), 2)
+    ]
+    return torch.cat(alone + pairs, 1).float()
 
 
 def tokens(space: Space, levels: Sequence[int], width: int) -> Columns | Patches:

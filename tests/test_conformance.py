@@ -24,7 +24,7 @@ QUICK = {
     ("autoencoder", "table"): LATENT,
     ("autoencoder", "images"): LATENT,
     ("autoregressive", "table"): {"steps": 150, "width": 16},
-    ("autoregressive", "images"): {"steps": 150, "width": 16, "channels": 8, "levels": (4, 4)},
+    ("autoregressive", "images"): {"steps": 300, "width": 16, "channels": 8, "levels": (4, 4), "learning_rate": 5e-3},
     ("diffusion", "table"): {"steps": 400, "learning_rate": 5e-3, "width": 16, "depth": 2, "rounds": 20},
     ("diffusion", "images"): {"steps": 60, "learning_rate": 3e-3, "width": 8, "depth": 1, "draws": 8},
     ("gan", "table"): GAN,

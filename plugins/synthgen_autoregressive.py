@@ -27,8 +27,8 @@ class Autoregressive(Generator):
     """Network over codes of columns or patches, drawn one by one in any order. Exact probabilities and conditions."""
 
     class Config(Generator.Config):
-        width: int = Field(
-            64, ge=16, le=1024, multiple_of=16, description="units of each column's network; twice that for patches"
+        width: int = Field(64, ge=4, le=1024, description="units of each column's network; twice that for patches")
+            64, ge=4, le=1024, description="units of each column's network; about twice that for patches"
         )
         depth: int = Field(2, ge=1, le=8, description="hidden layers of each column's network; one more for patches")
         embedding: int = Field(16, ge=2, le=256, description="numbers that stand for a column's code")

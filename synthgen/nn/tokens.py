@@ -17,7 +17,7 @@ from synthgen.nn.batches import in_batches
 from synthgen.nn.convolutions import Grow, Shrink
 from synthgen.nn.heads import Head
 from synthgen.nn.masked import Masked
-from synthgen.nn.transformer import Transformer
+from synthgen.nn.transformer import HEAD, Transformer
 from synthgen.space import Space
 
 AT_ONCE = 1024  # images encoded or decoded together
@@ -87,7 +87,8 @@ class Patches(nn.Module):
 
     def network(self, context: int, width: int, depth: int, embedding: int) -> Transformer:
         """What learns the probabilities of codes: a network that all patches share."""
-        return Transformer(len(self.space.sizes), _features(self.levels), context, 2 * width, depth + 1)
+        whole = HEAD * math.ceil(2 * width / HEAD)
+        return Transformer(len(self.space.sizes), _features(self.levels), context, whole, depth + 1)
 
     def calibrate(self, x: Tensor) -> None:
         """Give reconstructed images the tones of real ones, after the training."""

@@ -28,8 +28,6 @@ class Autoregressive(Generator):
 
     class Config(Generator.Config):
         width: int = Field(64, ge=4, le=1024, description="units of each column's network; twice that for patches")
-            64, ge=4, le=1024, description="units of each column's network; about twice that for patches"
-        )
         depth: int = Field(2, ge=1, le=8, description="hidden layers of each column's network; one more for patches")
         embedding: int = Field(16, ge=2, le=256, description="numbers that stand for a column's code")
         any_order: float = Field(0.3, ge=0, le=1, description="share of steps that train a random order")

@@ -15,7 +15,7 @@ from synthgen.nn.batches import in_batches
 from synthgen.nn.tones import Tones
 
 SIDE = 3  # pixels of a filter's side
-ROUNDS = 6  # of matching contrasts, then tones
+ROUNDS = 4  # of matching contrasts, then tones
 PIXELS = 2_000_000  # numbers of the images that curves are learned from
 AT_ONCE = 500_000  # numbers of images that are worked on together: what they need stays in the cache
 

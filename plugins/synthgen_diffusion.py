@@ -23,6 +23,7 @@ from synthgen.nn.density import outline
 SPREAD = 0.5  # deviation of the numbers of a record, as they are diffused
 LEAST = 0.02  # noise at which drawing ends
 MIDDLE, BREADTH = -1.0, 1.2  # mean and deviation of the log of the noise in training
+BEYOND = 3  # times the level at which drawing starts, to which the training reaches: no level is at its edge
 DETAIL = 1.04  # of the noise added anew: networks take away a little too much, and detail with it
 AT_ONCE = 1024  # records drawn together
 
@@ -79,8 +80,8 @@ class Diffusion(Generator):
         return self._wrong(x, c, self._levels(len(x), x.device))
 
     def _levels(self, n: int, device: torch.device) -> Tensor:
-        """Noise levels (n,), log-normal up to the outline's, spread evenly over the batch."""
-        top = torch.special.ndtr(torch.tensor((math.log(self.most) - MIDDLE) / BREADTH))
+        """Noise levels (n,), log-normal up to a little above the outline's, spread evenly over the batch."""
+        top = torch.special.ndtr(torch.tensor((math.log(BEYOND * self.most) - MIDDLE) / BREADTH))
         share = (torch.randperm(n) + torch.rand(n)) / n * top
         return torch.exp(MIDDLE + BREADTH * torch.special.ndtri(share.clamp(1e-4, 1 - 1e-4))).to(device)
 

@@ -21,6 +21,7 @@ from synthgen.nn.correction import correction
 from synthgen.nn.density import outline
 
 SPREAD = 0.5  # deviation of the numbers of a record, as they are diffused
+LIMIT = 5 * SPREAD  # no number of a record is larger, as it is diffused; nor is a pixel or a label
 LEAST = 0.02  # noise at which drawing ends
 MIDDLE, BREADTH = -1.0, 1.2  # mean and deviation of the log of the noise in training
 BEYOND = 3  # times the level at which drawing starts, to which the training reaches: no level is at its edge
@@ -110,7 +111,7 @@ class Diffusion(Generator):
         if self.config.guidance != 1 and self.context.width:
             free = self._network(noisy, noise, c, guided=False)
             out = free + self.config.guidance * (out - free)
-        mean = _kept(s) * noisy + _added(s) * out
+        mean = (_kept(s) * noisy + _added(s) * out).clamp(-LIMIT, LIMIT)
         for j, block in self.space.blocks(out + noisy / s.square()):
             mean[:, self.space.columns(j)] = block.softmax(1)
         return mean
@@ -136,8 +137,9 @@ class Diffusion(Generator):
         levels = self._steps().to(c.device)
         y = self.outline.complete(x, known, c).flatten(1) * self.scale
         y = y + levels[0] * torch.randn_like(y)
-        given, churn = bool(held.any()), self.churn
-        repeats = self.config.repeats if given else 1
+        given = bool(held.any())
+        # repeating a level adds noise anew as well
+        repeats, churn = (self.config.repeats, 0.0) if given else (1, self.churn)
         before: Tensor | None = None
         for k, level in enumerate(levels):
             for left in reversed(range(repeats)):

@@ -17,8 +17,8 @@ from synthgen.nn.batches import in_batches
 from synthgen.nn.tokens import tokens
 
 AT_ONCE = 8192  # records drawn together: what they need stays in the cache
-SOME = 2000  # images that tones are taken from
-MOST = 65_536  # codes of an image patch
+SOME = 2000  # images that their texture is taken from
+MOST = 4096  # codes of an image patch
 CODING = 0.5  # share of the training in which images learn their codes
 PASSES = 20  # over images, after which their codes would be known by heart
 
@@ -75,6 +75,8 @@ class Autoregressive(Generator):
         if self.tokens.learns:
             total, batch = training.recipe.total(len(x)), training.recipe.batch(len(x))
             part, rest = CODING, min(1 - CODING, PASSES * len(x) / batch / total)
+            if rest < 1 - CODING:
+                training.note(f"few images: their codes are looked at {PASSES} times only, not to be known by heart")
             training.train([Objective(self.tokens, self.tokens.loss)], records, until=part, share=part)
         codes = self.tokens.encode(x.to(training.device)).to(x.device)
         # images come class by class

@@ -17,7 +17,6 @@ from synthgen.nn.batches import in_batches
 from synthgen.nn.tokens import tokens
 
 AT_ONCE = 8192  # records drawn together: what they need stays in the cache
-SOME = 2000  # images that their texture is taken from
 MOST = 4096  # codes of an image patch
 CODING = 0.5  # share of the training in which images learn their codes
 PASSES = 20  # over images, after which their codes would be known by heart
@@ -79,8 +78,7 @@ class Autoregressive(Generator):
                 training.note(f"few images: their codes are looked at {PASSES} times only, not to be known by heart")
             training.train([Objective(self.tokens, self.tokens.loss)], records, until=part, share=part)
         codes = self.tokens.encode(x.to(training.device)).to(x.device)
-        # images come class by class
-        self.tokens.calibrate(x[torch.randperm(len(x))[:SOME]].to(training.device))
+        self.tokens.calibrate(x.to(training.device))
         training.train([Objective(self.network, self.unlikely)], Records(codes, c), share=rest)
 
     def log_prob(self, x: Tensor, c: Tensor) -> Tensor:

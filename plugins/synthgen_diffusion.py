@@ -37,10 +37,7 @@ class Diffusion(Generator):
         depth: int = Field(3, ge=1, le=32, description="residual blocks; of images one for two on each level")
         draws: int = Field(24, ge=2, le=1000, description="steps of drawing")
         churn: float | None = Field(
-            None,
-            ge=0,
-            le=10,
-            description="share of the noise that each step adds anew; by default .5 for images",
+            None, ge=0, le=10, description="share of the noise that each step adds anew; by default .5 for images"
         )
         rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
@@ -74,8 +71,7 @@ class Diffusion(Generator):
     def fit(self, records: Records, training: Training) -> None:
         self.outline.fit(*records.tensor(), training)
         training.train(self.objectives(), records, until=0.9)
-        x, c = records.to(training.device).tensor()
-        self.correction.fit(self._sample, x, c, self.config.rounds, training)
+        self.correction.fit(self._sample, *records.to(training.device).tensor(), self.config.rounds, training)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         return self._wrong(x, c, self._levels(len(x), x.device))
@@ -143,9 +139,9 @@ class Diffusion(Generator):
         before: Tensor | None = None
         for k, level in enumerate(levels):
             for left in reversed(range(repeats)):
-                # noise is added and removed again, which forgets what was drawn wrong before
                 more = torch.minimum(level * (1 + churn), levels[0])
-                y = y + DETAIL * _between(level, more) * torch.randn_like(y)
+                if churn:  # noise is added and removed again, which forgets what was drawn wrong before
+                    y = y + DETAIL * _between(level, more) * torch.randn_like(y)
                 if given:
                     y = torch.where(held, truth + more * torch.randn_like(y), y)
                 mean = torch.where(held, truth, self.denoise(y, more.expand(len(y)), c))

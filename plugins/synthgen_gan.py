@@ -106,8 +106,7 @@ class GAN(Generator):
         training.train(self.objectives(), records, until=0.9)
         rows = torch.randperm(len(records))[:SOME]  # images come class by class
         x, c = (t[rows].to(training.device) for t in records.tensor())
-        z = torch.randn(len(x), self.config.latent, device=x.device)
-        self.maker.head.calibrate(in_batches(self._made, AT_ONCE, z, c), x)
+        self.maker.head.calibrate(lambda c: in_batches(self._outputs, AT_ONCE, c), x, c)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)
         x, c = x[:1000], c[:1000]
         if len(x) >= 100 and (share := coverage(self.space.embed(x), self.space.embed(self.sample(len(x), c)))) < FEW:
@@ -117,15 +116,15 @@ class GAN(Generator):
             )
 
     @torch.no_grad()
-    def _made(self, z: Tensor, c: Tensor) -> Tensor:
-        return self.maker(z, c)
+    def _outputs(self, c: Tensor) -> Tensor:
+        """The head's outputs (n, width) for fresh noise."""
+        return self.maker(torch.randn(len(c), self.config.latent, device=c.device), c)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
         return self.correction.sample(self._draw, c, self.config.candidates)
 
     def _draw(self, c: Tensor) -> Tensor:
-        z = torch.randn(len(c), self.config.latent, device=c.device)
-        return in_batches(lambda z, c: self.maker.head.draw(self._made(z, c)), AT_ONCE, z, c)
+        return in_batches(lambda c: self.maker.head.draw(self._outputs(c)), AT_ONCE, c)
 
     def validate(self) -> None:
         self.correction.validate()

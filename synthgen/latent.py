@@ -17,7 +17,6 @@ from synthgen.space import Space
 from synthgen.training import Recipe, Training
 
 AT_ONCE = 1024  # records encoded or decoded together
-SOME = 20_000  # records that decoded ones are calibrated with
 
 
 class LatentModel(Generator):
@@ -76,9 +75,7 @@ class LatentModel(Generator):
         x, c = records.to(training.device).tensor()
         with torch.no_grad():
             self.density.fit(in_batches(self.spread_latent, AT_ONCE, x, c), c, training, self.config.components)
-            rows = torch.randperm(len(x), device=x.device)[:SOME]
-            drawn = in_batches(self.decode, AT_ONCE, self.density.sample(c[rows]), c[rows])
-            self.head.calibrate(drawn, x[rows])
+            self.head.calibrate(lambda c: in_batches(self.decode, AT_ONCE, self.density.sample(c), c), x, c)
         self.correction.fit(self._draw, x, c, self.config.rounds, training)
 
     def sample(self, n: int, c: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from synthgen.space import Space
 from synthgen.training import Training
 
 PASSES = 10  # of EM over the records
+ROWS = 4096  # embedded together
 CLASSES = 100  # at most that get a density of their own on latent vectors
 
 
@@ -147,10 +148,15 @@ class Centre(_Density):
 
     def fit(self, x: Tensor, c: Tensor, training: Training) -> None:
         """Learn from records (N, columns) and their contexts."""
-        a = functional.pad(c.cpu(), (1, 0), value=1.0)
-        ridge = torch.eye(a.shape[1])
-        ridge[0, 0] = 1e-6
-        self.weight.copy_(torch.linalg.solve(a.T @ a + ridge, a.T @ self.space.embed(x.cpu())))
+        gram = torch.eye(len(self.weight), dtype=torch.float64)  # ridge, for contexts that never differ
+        gram[0, 0] = 1e-6
+        moment = torch.zeros(self.weight.shape, dtype=torch.float64)
+        # embedded records are wide
+        for part, given in zip(torch.split(x.cpu(), ROWS), torch.split(c.cpu(), ROWS), strict=True):
+            a = functional.pad(given, (1, 0), value=1.0).double()
+            gram += a.T @ a
+            moment += a.T @ self.space.embed(part).double()
+        self.weight.copy_(torch.linalg.solve(gram, moment))
 
     def _sample(self, c: Tensor) -> Tensor:
         return functional.pad(c, (1, 0), value=1.0) @ self.weight

@@ -6,6 +6,7 @@ decoders, 2021).
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from synthgen.nn.tones import Tones
 from synthgen.space import Space
 
 ROUNDS = 10  # of calibration
-SOME = 2000  # images that their texture is taken from
+SOME_IMAGES, SOME_ROWS = 2000, 20_000  # records that are enough for calibration
 LEAST = 0.02  # deviation of a number
 
 
@@ -84,15 +85,21 @@ class Head(nn.Module):
         return x if self.space.sizes else self.finish(x)
 
     @torch.no_grad()
-    def calibrate(self, y: Tensor, x: Tensor) -> None:
-        """Make what is drawn from outputs (n, width) agree with records, column by column.
+    def calibrate(self, outputs: Callable[[Tensor], Tensor], x: Tensor, given: Tensor) -> None:
+        """Make what is drawn from outputs agree with records, column by column.
 
         Label scores are shifted by a few rounds of iterative proportional fitting, numbers by their
         quantiles, images by those of their contrasts.
+
+        Args:
+            outputs: what is given (n, …) to outputs (n, width).
+            x: records (N, *shape), some of which are taken at random: images come class by class.
+            given: with each record, (N, …).
         """
+        rows = torch.randperm(len(x), device=x.device)[: SOME_ROWS if self.space.sizes else SOME_IMAGES]
+        x, y = x[rows], outputs(given[rows])
         if not self.space.sizes:
-            rows = torch.randperm(len(x), device=x.device)[:SOME]  # images come class by class
-            self.finish.fit(y[rows].reshape(-1, *self.space.shape), x[rows])
+            self.finish.fit(y.reshape(x.shape), x)
         elif self.reals:
             self.finish.fit(self.draw(y)[:, self.reals], x[:, self.reals])
         for j, block in self.space.blocks(y):

@@ -91,9 +91,8 @@ class Patches(nn.Module):
         return Transformer(len(self.space.sizes), _features(self.levels), context, whole, depth + 1)
 
     def calibrate(self, x: Tensor) -> None:
-        """Give reconstructed images the tones of real ones, after the training."""
-        with torch.no_grad():
-            self.head.calibrate(in_batches(lambda part: self._image(self._quantised(part)), AT_ONCE, x), x)
+        """Give reconstructed images the texture of real ones, after the training."""
+        self.head.calibrate(lambda some: in_batches(lambda x: self._image(self._quantised(x)), AT_ONCE, some), x, x)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, channels, height, width) to codes (B, patches)."""

@@ -49,6 +49,21 @@ def test_the_context_is_part_of_what_is_compared():
     assert (fixed.sample(independent, c, 8)[:, 0] == c[:, 1]).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("classes", [0, 2])
+def test_what_is_drawn_too_rarely_is_found_among_the_candidates_of_all_equal_contexts(classes):
+    def rarely(c):
+        label = (torch.rand(len(c)) < 0.15).float()
+        return torch.stack([label, torch.randn(len(c)) * 0.6 + 1.6 * label - 0.8], 1)
+
+    x, given = real(4000), (torch.rand(4000, 1) < 0.5).float()
+    c = CLASS.embed(given) if classes else torch.zeros(4000, 0)
+    fixed = Correction(PAIR, CLASS if classes else EMPTY)
+    fixed.fit(rarely, x, c, 100, Training())
+    label = fixed.sample(rarely, c, 8)[:, 0]
+    assert float(label.mean()) == pytest.approx(0.5, abs=0.05)  # .41 if each picked among its own
+    assert float(label[:2000].mean()) == pytest.approx(float(label[2000:].mean()), abs=0.08)  # not the likeliest first
+
+
 @pytest.mark.parametrize(("rounds", "seconds"), [(0, None), (50, 1e-9)])
 def test_without_rounds_or_time_records_stay_as_they_are_drawn(rounds, seconds):
     fixed = Correction(PAIR, EMPTY)

@@ -1,12 +1,14 @@
 """The estimated log-ratio of two densities, against the exact one."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
 
-from synthgen.nn.ratio import BINS, DEPTH, DensityRatio
+from synthgen.nn.ratio import BINS, STEP, DensityRatio
 
 REAL = np.array([[0.20, 0.05, 0.05], [0.05, 0.25, 0.40]])  # probability of each pair of codes
 DRAWN = np.array([[0.10, 0.20, 0.20], [0.20, 0.15, 0.15]])
@@ -19,7 +21,7 @@ def draw(table, n, seed):
 
 def fit(real, drawn, sizes=(2, 3), ordered=(False, False), rounds=150, seed=0, **options):
     ratio = DensityRatio(sizes, ordered)
-    ratio.fit(real, drawn, rounds, np.random.default_rng(seed), **options)
+    ratio.fit(real, drawn, rounds, seed, **options)
     return ratio
 
 
@@ -76,7 +78,7 @@ def test_among_many_names_the_common_ones_are_told_apart():
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("size", [1, 2, 127, 128, 129, 1000])
+@pytest.mark.parametrize("size", [1, 2, 254, 255, 256, 1000])
 def test_every_code_has_a_bin(size, ordered):
     sample = (np.arange(4000) * 7 % size).astype(np.int16)[:, None]
     ratio = fit(sample, sample[::-1], (size,), (ordered,), rounds=2)
@@ -87,47 +89,75 @@ def test_every_code_has_a_bin(size, ordered):
     assert np.isfinite(ratio(np.arange(size, dtype=np.int16)[:, None])).all()
 
 
-def test_the_same_random_numbers_give_the_same_ratio():
-    real, drawn = draw(REAL, 15_000, 1), draw(DRAWN, 15_000, 2)  # more rows than a tree is grown on
-    one, same, other = (fit(real, drawn, rounds=10, seed=s) for s in (5, 5, 6))
+def wide(n, seed):
+    """Records of three columns that depend, of many codes and few."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 200, n), rng.integers(0, 5, n)
+    a = np.where(rng.random(n) < 0.1 * seed, b * 17, a)
+    return np.stack([a, b, 1000 * rng.beta(1 + seed, 1, n)], axis=1).astype(np.int16)
+
+
+def test_the_leaves_are_those_of_the_library():
+    real, drawn = wide(3000, 2), wide(6000, 0)
+    sizes, ordered = (200, 5, 1000), (True, False, True)
+    made = []
+
+    def make(**options):
+        made.append(HistGradientBoostingClassifier(**options))
+        return made[-1]
+
+    with mock.patch("synthgen.nn.ratio.HistGradientBoostingClassifier", make):
+        ratio = fit(real, drawn, sizes, ordered, rounds=120)
+    fresh = wide(2000, 1)
+    truth = made[0].decision_function(ratio._bin(fresh).T)
+    assert np.abs(truth).max() > 1
+    np.testing.assert_allclose(ratio(fresh), truth, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_ratio():
+    real, drawn = wide(2000, 2), wide(2000, 0)
+    options = {"sizes": (200, 5, 1000), "ordered": (True, False, True), "rounds": 10}
+    one, same, other = (fit(real, drawn, seed=s, **options) for s in (5, 5, 6))
     assert torch.equal(one.values, same.values)
     assert torch.equal(one.questions, same.questions)
     assert not torch.equal(one.values, other.values)
 
 
-@pytest.mark.parametrize("rounds", [0, 1, 7])
-def test_it_stops_when_it_is_told(rounds):
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_it_stops_when_it_is_told(steps):
     asked = []
 
     def go_on(done):
         asked.append(done)
-        return len(asked) <= rounds
+        return len(asked) <= steps
 
-    ratio = fit(draw(REAL, 500, 1), draw(DRAWN, 500, 2), rounds=20, go_on=go_on)
-    assert len(ratio.values) == len(ratio.questions) == rounds
-    assert asked == [k / 20 for k in range(rounds + 1)]
-    assert (ratio(PAIRS) == 0).all() == (rounds == 0)
+    rounds = 2 * STEP + 7
+    ratio = fit(draw(REAL, 500, 1), draw(DRAWN, 500, 2), rounds=rounds, go_on=go_on)
+    assert len(ratio.values) == len(ratio.questions) == len(ratio.remaining) == min(steps * STEP, rounds)
+    assert asked == [k * STEP / rounds for k in range(min(steps + 1, 3))]
+    assert (ratio(PAIRS) == 0).all() == (steps == 0)
     ratio.validate()
 
 
-def test_stopping_early_is_a_prefix_of_the_whole():
-    real, drawn = draw(REAL, 500, 1), draw(DRAWN, 500, 2)
-    whole, half = fit(real, drawn, rounds=10), fit(real, drawn, rounds=5)
-    assert torch.equal(whole.values[:5], half.values)
-
-
-@pytest.mark.parametrize("column", [-1, 2, 300])
-def test_questions_for_columns_that_are_not_there_are_refused(fitted, column):
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("questions", lambda t: t[3, 5].copy_(torch.tensor([-1, 0]))),
+        ("questions", lambda t: t[3, 5].copy_(torch.tensor([2, 0]))),
+        ("questions", lambda t: t[3, 5].copy_(torch.tensor([0, -1]))),
+        ("questions", lambda t: t[3, 5].copy_(torch.tensor([0, BINS]))),
+        ("remaining", lambda t: t[3, 5].zero_()),
+        ("remaining", lambda t: t[3, 5].fill_(-1)),
+        ("bins", lambda t: t[0].fill_(BINS)),
+        ("values", lambda t: t.resize_(7, t.shape[1])),
+        ("remaining", lambda t: t.resize_(7, t.shape[1])),
+    ],
+)
+def test_damage_is_refused(fitted, name, change):
     copy = DensityRatio((2, 3), (False, False))
-    copy.bins, copy.values, copy.questions = fitted.bins, fitted.values, fitted.questions.clone()
+    for own in ("bins", "questions", "remaining", "values"):
+        setattr(copy, own, getattr(fitted, own).clone())
     copy.validate()
-    copy.questions[3, DEPTH - 1, 0] = column
-    with pytest.raises(ValueError, match="not there"):
-        copy.validate()
-
-
-def test_more_questions_than_values_are_refused(fitted):
-    copy = DensityRatio((2, 3), (False, False))
-    copy.bins, copy.questions, copy.values = fitted.bins, fitted.questions, fitted.values[1:]
-    with pytest.raises(ValueError, match="density ratio"):
+    change(getattr(copy, name))
+    with pytest.raises(ValueError, match="density ratio|bin"):
         copy.validate()

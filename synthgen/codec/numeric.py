@@ -188,9 +188,9 @@ def fit_numeric(values: Floats, column: Column, cells: int = CELLS, keep_rare: b
     distinct, counts = np.unique(given, return_counts=True)
     missing = len(values) - len(given)
     rare = 1 if keep_rare else RARE
-    size = max(rare, -(-len(given) // cells))
-    while len(groups := _groups(distinct, counts, size, rare)) > cells - (missing > 0):
-        size = size * 5 // 4 + 1
+    size, heavy = (max(rare, -(-len(given) // most)) for most in (cells, max(cells, CELLS)))
+    while len(groups := _groups(distinct, counts, size, heavy, rare)) > cells - (missing > 0):
+        size, heavy = size * 5 // 4 + 1, heavy * 5 // 4 + 1
     low = np.array([distinct[g.start] for g in groups])
     high = np.array([distinct[g.stop - 1] for g in groups])
     with np.errstate(over="ignore"):  # of squares beyond 1e308
@@ -271,24 +271,24 @@ def _on_grid(values: Floats, step: float) -> bool:
     return bool(np.mean(np.abs(ratio - np.round(ratio)) < 1e-6) >= 0.99)
 
 
-def _groups(distinct: Floats, counts: Ints, size: int, rare: int) -> list[_Group]:
-    """Cut the sorted distinct values into cells: a value held by `size` records is one, others are pooled.
+def _groups(distinct: Floats, counts: Ints, size: int, heavy: int, rare: int) -> list[_Group]:
+    """Cut the sorted distinct values into cells: one held by `heavy` records is a cell, others are pooled to `size`.
 
     A pool of fewer than `rare` records is joined to the interval before it, else to the nearer atom.
     """
     groups: list[_Group] = []
     atoms: list[bool] = []
-    heavy = counts >= size
+    alone = counts >= heavy
     position, pending = 0, 0
     n = len(distinct)
     while position < n:
         start, count = position, 0
-        if heavy[position]:
+        if alone[position]:
             count, position = int(counts[position]), position + 1
         else:
-            while position < n and not heavy[position] and count < size:
+            while position < n and not alone[position] and count < size:
                 count, position = count + int(counts[position]), position + 1
-        atom = bool(heavy[start])
+        atom = bool(alone[start])
         if count >= rare or n == position - start:
             groups.append(_Group(start, position, count + pending))
             atoms.append(atom)

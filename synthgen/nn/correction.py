@@ -59,14 +59,13 @@ class Correction(nn.Module):
             state: what a checkpoint keeps of the family's own work.
             start: share of the whole fit that is done before.
         """
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
 
         def go_on(done: float) -> bool:
             training.progress(start + (1 - start) * done)
             training.checkpoint(state)
             return not training.should_stop()
 
-        rows = torch.from_numpy(rng.permutation(len(x))[:MOST])
+        rows = torch.randperm(len(x))[:MOST]
         x, c = x[rows], c[rows]
         many = c.repeat(COPIES, 1)
         parts: list[Tensor] = []
@@ -78,18 +77,24 @@ class Correction(nn.Module):
             return
         drawn = torch.cat(parts)
         codes = self._codes(drawn, many[: len(drawn)])
-        self.ratio.fit(self._codes(x, c), codes, rounds, rng, lambda done: go_on(0.5 + 0.5 * done))
+        seed = int(torch.randint(2**31, ()))
+        self.ratio.fit(self._codes(x, c), codes, rounds, seed, lambda done: go_on(0.5 + 0.5 * done))
 
     def sample(self, draw: Draw, c: Tensor, candidates: int) -> Tensor:
-        """A record (n, columns) for each context (n, width), picked among so many that `draw` makes."""
+        """A record (n, columns) for each context (n, width), picked among so many for each that `draw` makes.
+
+        Contexts that are equal pick from all their candidates together: among few, the likeliest would be too rare.
+        """
         if candidates == 1 or not len(self.ratio.values):
             return draw(c)
         every = c.repeat(candidates, 1)
         x = draw(every)
-        odds = torch.from_numpy(self.ratio(self._codes(x, every))).reshape(candidates, len(c))
-        # subtracting log(exponential) and taking the largest draws from a softmax
-        pick = (odds - torch.empty_like(odds).exponential_().log()).argmax(0).to(x.device)
-        return x.reshape(candidates, len(c), -1)[pick, torch.arange(len(c), device=x.device)]
+        odds = torch.from_numpy(self.ratio(self._codes(x, every)))
+        group = _groups(c.cpu())
+        picked = _pick(odds.double(), group.repeat(candidates), group.bincount())
+        rows = torch.empty_like(picked)
+        rows[group.argsort()] = picked
+        return x[rows.to(x.device)]
 
     def _codes(self, x: Tensor, c: Tensor) -> NDArray[np.int16]:
         """Codes of contexts and records; a number's is the cell of (0, 1) that its normal score falls into."""
@@ -101,6 +106,35 @@ class Correction(nn.Module):
     def validate(self) -> None:
         """Raise ValueError where stored parts contradict each other."""
         self.ratio.validate()
+
+
+def _groups(c: Tensor) -> Tensor:
+    """The number of the group of each context (n, width), where equal ones are together."""
+    return torch.unique(c, dim=0, return_inverse=True)[1] if c.shape[1] else torch.zeros(len(c), dtype=torch.long)
+
+
+def _pick(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
+    """Candidates (n,), none twice and group by group, of which so many are picked as `size` (groups,) says.
+
+    Each is in with a probability in proportion to exp(odds), or for certain where that would be above 1
+    (Madow, On the theory of systematic sampling, 1949).
+    """
+    mixed = torch.randperm(len(odds))
+    order = mixed[group[mixed].argsort(stable=True)]
+    group, odds = group[order], odds[order]
+    top = torch.full(size.shape, -torch.inf, dtype=odds.dtype).scatter_reduce(0, group, odds, "amax")
+    weight = torch.exp(odds - top[group]).clamp(min=1e-12)
+    certain = torch.zeros(len(odds), dtype=torch.bool)
+    while True:
+        left = size - torch.zeros_like(top).index_add(0, group, certain.double())
+        total = torch.zeros_like(top).index_add(0, group, weight.masked_fill(certain, 0.0))
+        chance = torch.where(certain, 1.0, weight * (left / total)[group])
+        if not bool((chance > 1).any()):
+            break
+        certain = chance >= 1
+    # chances of a group sum to its size: a comb of distance 1 takes so many of it
+    comb = (chance.cumsum(0) + torch.rand(()) * 0.99 + 0.005).floor()
+    return order[comb.diff(prepend=torch.zeros(1, dtype=comb.dtype)) > 0]
 
 
 class Uncorrected(nn.Module):

@@ -39,7 +39,7 @@ class Diffusion(Generator):
         churn: float | None = Field(
             None, ge=0, le=10, description="share of the noise that each step adds anew; by default .5 for images"
         )
-        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         repeats: int = Field(
             10, ge=1, le=1000, description="of each step when gaps are filled, so that all fits together"

@@ -64,7 +64,7 @@ class GAN(Generator):
         depth: int = Field(2, ge=0, le=16, description="residual blocks of generator and critic")
         penalty: float = Field(0.2, ge=0, le=1000, description="weight of the critic's squared gradients")
         temperature: float = Field(0.5, gt=0, le=10, description="of the relaxed labels")
-        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(16, ge=1, le=64, description="rows drawn for each one that is kept")
 
     recipe: ClassVar[Recipe] = Recipe(epochs=90, batch_size=512, learning_rate=1e-3, weight_decay=0, momentum=0)

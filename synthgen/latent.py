@@ -32,7 +32,7 @@ class LatentModel(Generator):
         width: int = Field(32, ge=8, le=512, multiple_of=8, description="channels; a table's network has 8 times that")
         depth: int = Field(2, ge=0, le=16, description="residual blocks of encoder and decoder")
         components: int = Field(0, ge=0, le=20_000, description="Gaussians on a class's latents; 0: one for 70 records")
-        rounds: int = Field(300, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
+        rounds: int = Field(500, ge=0, le=10_000, description="of the correction of drawn rows; 0: none")
         candidates: int = Field(8, ge=1, le=64, description="rows drawn for each one that is kept")
         reconstruction: Literal["likelihood", "ssim"] = Field("likelihood", description="what images are compared by")
 

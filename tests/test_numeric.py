@@ -172,6 +172,14 @@ def test_few_values_of_many_records_are_atoms():
     assert codec.masses.tolist() == pytest.approx([5 / 75, 50 / 75, 20 / 75])
 
 
+def test_values_of_a_thousandth_of_the_records_are_atoms_even_among_few_cells():
+    common = 100.0 * np.arange(1, 31)
+    x = np.concatenate([np.zeros(9_000), np.repeat(common, 12), np.random.default_rng(0).uniform(0, 3100, 640)])
+    codec = fit_numeric(x, REAL, 64)
+    assert {(v, v) for v in common} <= set(zip(codec.low, codec.high, strict=True))
+    assert codec.size <= 64
+
+
 def test_an_atom_off_the_grid_comes_back_exactly():
     x = np.append(np.arange(1000) % 20 * 10.0, np.full(6, 37.99))
     codec = fit_numeric(x, number(2))

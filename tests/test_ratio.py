@@ -159,5 +159,5 @@ def test_damage_is_refused(fitted, name, change):
         setattr(copy, own, getattr(fitted, own).clone())
     copy.validate()
     change(getattr(copy, name))
-    with pytest.raises(ValueError, match="density ratio|bin"):
+    with pytest.raises(ValueError, match=r"density ratio|bin"):
         copy.validate()

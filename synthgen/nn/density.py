@@ -7,7 +7,7 @@ columns, images a mixture on the principal components of each class.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -100,18 +100,25 @@ class Joint(_Density):
 
 
 class PerClass(_Density):
-    """A `Subspace` for records whose context is their class: images, or vectors of shape (length,)."""
+    """A `Subspace` for records whose context is their class: images, or vectors of shape (length,).
+
+    Args:
+        shape: of a record.
+        context: the class.
+        share: records for each Gaussian, where their number is not told.
+    """
 
     RANK = 64  # principal components of each class
 
-    def __init__(self, shape: tuple[int, ...], context: Space) -> None:
+    def __init__(self, shape: tuple[int, ...], context: Space, share: int = 70) -> None:
         super().__init__()
+        self.share = share
         self.subspace = Subspace(shape, max(1, context.width), self.RANK)
 
     def fit(self, x: Tensor, c: Tensor, training: Training, components: int = 0, passes: int = PASSES) -> None:
-        """Learn from records (N, *shape) and their contexts, until done or out of time; 0 components: one for 70."""
+        """Learn from records (N, *shape) and their contexts, until done or out of time; 0 components: by `share`."""
         records = x.cpu().reshape(-1, *self.subspace.shape)
-        for done in self.subspace.fit(records, _label(c.cpu()), components, passes):
+        for done in self.subspace.fit(records, _label(c.cpu()), components, passes, self.share):
             training.progress(training.done(done))
             training.checkpoint(dict)
             if training.should_stop():
@@ -168,15 +175,27 @@ class Centre(_Density):
         """Nothing can contradict itself."""
 
 
-def outline(space: Space, context: Space) -> tuple[PerClass | Centre, float, float]:
-    """Where a diffusion starts to draw, the level of noise that hides what is wrong with it, and how much it churns.
+class Outline(NamedTuple):
+    """Where a diffusion starts to draw, and how it goes on from there."""
+
+    density: PerClass | Centre
+    level: float  # of noise that hides what is wrong with the density
+    churn: float  # share of the noise that each step adds anew
+    guidance: float  # how typical of their contexts records are drawn
+
+
+def outline(space: Space, context: Space) -> Outline:
+    """The outline of records, and what fits it.
 
     Noise of deviation 1 on pixels in [-1, 1] leaves of an image what a mixture of Gaussians gets right: its
     outline. Drawing from there spares the steps, and the network the levels, above (Zheng et al., Truncated diffusion
-    probabilistic models, 2023). What the outline gets wrong all the same is forgotten where noise is added and
-    removed again on the way; rows would lose the exact shapes of their columns by it.
+    probabilistic models, 2023). The mixture is finer than one that draws by itself: what it knows by heart, the
+    noise hides. What it gets wrong all the same is forgotten where noise is added and removed again on the way; rows
+    would lose the exact shapes of their columns by it, and by guidance.
     """
-    return (PerClass(space.shape, context), 1.0, 0.5) if len(space.shape) == 3 else (Centre(space, context), 10.0, 0.0)
+    if len(space.shape) == 3:
+        return Outline(PerClass(space.shape, context, share=18), 1.0, 0.5, 1.5)
+    return Outline(Centre(space, context), 10.0, 0.0, 1.0)
 
 
 def density(space: Space, context: Space) -> Joint | PerClass:

@@ -41,14 +41,17 @@ class Subspace(nn.Module):
         self.texture = Texture(shape[0]) if len(shape) == 3 else nn.Identity()
         self.mixtures = nn.ModuleList(Mixture([0] * self.rank) for _ in range(classes))
 
-    def fit(self, x: Tensor, label: Tensor, components: int, passes: int) -> Iterator[float]:
-        """Learn from records (N, *shape) and their classes (N,), yielding the share done; may be left at any yield."""
+    def fit(self, x: Tensor, label: Tensor, components: int, passes: int, share: int) -> Iterator[float]:
+        """Learn from records (N, *shape) and their classes (N,), yielding the share done; may be left at any yield.
+
+        Of each class it learns so many components, or where that is 0 one for `share` records.
+        """
         ems: list[EM] = []
         for k, mixture in enumerate(self.mixtures):
             own = x[label == k].flatten(1) if bool((label == k).any()) else x.flatten(1)
             self._components(k, own)
             z = (own - self.mean[k]) @ self._inverse(k)
-            several = min(components, len(own) // 4) if components else min(300, len(own) // 70)
+            several = min(components, len(own) // 4) if components else min(300, len(own) // share)
             ems.append(EM(mixture, z, max(1, several), passes))  # type: ignore[arg-type]
             ems[-1].maximise()
         for done in range(passes):

@@ -69,7 +69,7 @@ class Diffusion(Generator):
         self.outline, self.most, churn, guidance = outline(space, context)
         self.churn = churn if config.churn is None else config.churn
         self.guidance = guidance if config.guidance is None else config.guidance
-        self.correction = correction(space, context)
+        self.correction = correction(space, context, config.rounds, config.candidates)
         coded = torch.tensor(space.coded)
         self.register_buffer("coded", coded, persistent=False)  # numbers of the embedded record
         self.register_buffer("scale", torch.where(coded, 1.0, SPREAD / space.deviation), persistent=False)
@@ -77,7 +77,7 @@ class Diffusion(Generator):
     def fit(self, records: Records, training: Training) -> None:
         self.outline.fit(*records.tensor(), training)
         training.train(self.objectives(), records, until=0.9)
-        self.correction.fit(self._sample, *records.to(training.device).tensor(), self.config.rounds, training)
+        self.correction.fit(self._sample, *records.to(training.device).tensor(), training)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         return self._wrong(x, c, self._levels(len(x), x.device))
@@ -119,7 +119,7 @@ class Diffusion(Generator):
         return mean
 
     def sample(self, n: int, c: Tensor) -> Tensor:
-        return self.correction.sample(self._sample, c, self.config.candidates)
+        return self.correction.sample(self._sample, c)
 
     def _sample(self, c: Tensor) -> Tensor:
         x = torch.zeros(len(c), *self.space.shape, device=c.device)

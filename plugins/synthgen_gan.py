@@ -76,7 +76,7 @@ class GAN(Generator):
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
-        self.correction = correction(space, context)
+        self.correction = correction(space, context, config.rounds, config.candidates)
         self.critic = _Critic(space, context, config.width, config.depth)
         self.maker = _Maker(space, context, config.latent, config.width, config.depth)
 
@@ -107,7 +107,7 @@ class GAN(Generator):
         rows = torch.randperm(len(records))[:SOME]  # images come class by class
         x, c = (t[rows].to(training.device) for t in records.tensor())
         self.maker.head.calibrate(lambda c: in_batches(self._outputs, AT_ONCE, c), x, c)
-        self.correction.fit(self._draw, x, c, self.config.rounds, training)
+        self.correction.fit(self._draw, x, c, training)
         x, c = x[:1000], c[:1000]
         if len(x) >= 100 and (share := coverage(self.space.embed(x), self.space.embed(self.sample(len(x), c)))) < FEW:
             training.note(
@@ -121,7 +121,7 @@ class GAN(Generator):
         return self.maker(torch.randn(len(c), self.config.latent, device=c.device), c)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
-        return self.correction.sample(self._draw, c, self.config.candidates)
+        return self.correction.sample(self._draw, c)
 
     def _draw(self, c: Tensor) -> Tensor:
         return in_batches(lambda c: self.maker.head.draw(self._outputs(c)), AT_ONCE, c)

@@ -61,7 +61,7 @@ class Trees(Generator):
         self.sizes = context.sizes + space.sizes  # features: the context's codes, then the columns'
         self.ordered = context.ordered + space.ordered
         self.order = [len(context.sizes) + j for j in space.order]
-        self.correction = Correction(space, context)
+        self.correction = Correction(space, context, config.rounds, config.candidates)
         self.register_buffer("nodes", torch.zeros(0, 6, dtype=torch.int32))
         self.register_buffer("donors", torch.zeros(0, dtype=torch.int16))
         self.register_buffer("trees", torch.zeros(0, 2, dtype=torch.int64))  # first node, first donor of each tree
@@ -95,9 +95,7 @@ class Trees(Generator):
             training.checkpoint(lambda: _state(grown, ranks))
         self._store(grown, ranks)
 
-        self.correction.fit(
-            self._records, x, c, self.config.rounds, training, lambda: _state(grown, ranks), start=weight
-        )
+        self.correction.fit(self._records, x, c, training, lambda: _state(grown, ranks), start=weight)
 
     def _before(self, p: int) -> list[int]:
         """Features that the p-th drawn column can be predicted from."""
@@ -155,7 +153,7 @@ class Trees(Generator):
         self.ranks = torch.from_numpy(np.stack(ranks))
 
     def sample(self, n: int, c: Tensor) -> Tensor:
-        return self.correction.sample(self._records, c, self.config.candidates)
+        return self.correction.sample(self._records, c)
 
     def _records(self, c: Tensor) -> Tensor:
         """A record (n, columns) for each context (n, width), from the sequence alone."""

@@ -51,7 +51,7 @@ class LatentModel(Generator):
         self.encoder = encoder(space, size, self.outputs * latent, config.width, config.depth)
         self.decoder = decoder(latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
-        self.correction = correction(space, context)
+        self.correction = correction(space, context, config.rounds, config.candidates)
         self.density = latent_density(latent, context)
 
     def to_latent(self, x: Tensor, c: Tensor) -> Tensor:
@@ -76,10 +76,10 @@ class LatentModel(Generator):
         with torch.no_grad():
             self.density.fit(in_batches(self.spread_latent, AT_ONCE, x, c), c, training, self.config.components)
             self.head.calibrate(lambda c: in_batches(self.decode, AT_ONCE, self.density.sample(c), c), x, c)
-        self.correction.fit(self._draw, x, c, self.config.rounds, training)
+        self.correction.fit(self._draw, x, c, training)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
-        return self.correction.sample(self._draw, c, self.config.candidates)
+        return self.correction.sample(self._draw, c)
 
     @torch.no_grad()
     def _draw(self, c: Tensor) -> Tensor:

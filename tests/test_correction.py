@@ -31,9 +31,9 @@ def _seed():
 
 def test_records_are_picked_so_that_columns_depend_as_in_the_real_ones():
     x, c = real(4000), torch.zeros(4000, 0)
-    fixed = Correction(PAIR, EMPTY)
-    fixed.fit(independent, x, c, 100, Training())
-    drawn = fixed.sample(independent, c, 16)
+    fixed = Correction(PAIR, EMPTY, 100, 16)
+    fixed.fit(independent, x, c, Training())
+    drawn = fixed.sample(independent, c)
     assert drawn.shape == x.shape
     apart = [t[t[:, 0] == 1, 1].mean() - t[t[:, 0] == 0, 1].mean() for t in (x, drawn, independent(c))]
     assert apart[2].abs() < 0.15
@@ -44,9 +44,9 @@ def test_the_context_is_part_of_what_is_compared():
     c = CLASS.embed((torch.rand(4000, 1) < 0.5).float())
     x = independent(c)
     x[:, 0] = c[:, 1]
-    fixed = Correction(PAIR, CLASS)
-    fixed.fit(independent, x, c, 50, Training())
-    assert (fixed.sample(independent, c, 8)[:, 0] == c[:, 1]).float().mean() > 0.9
+    fixed = Correction(PAIR, CLASS, 50, 8)
+    fixed.fit(independent, x, c, Training())
+    assert (fixed.sample(independent, c)[:, 0] == c[:, 1]).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("classes", [0, 2])
@@ -57,21 +57,37 @@ def test_what_is_drawn_too_rarely_is_found_among_the_candidates_of_all_equal_con
 
     x, given = real(4000), (torch.rand(4000, 1) < 0.5).float()
     c = CLASS.embed(given) if classes else torch.zeros(4000, 0)
-    fixed = Correction(PAIR, CLASS if classes else EMPTY)
-    fixed.fit(rarely, x, c, 100, Training())
-    label = fixed.sample(rarely, c, 8)[:, 0]
+    fixed = Correction(PAIR, CLASS if classes else EMPTY, 100, 8)
+    fixed.fit(rarely, x, c, Training())
+    label = fixed.sample(rarely, c)[:, 0]
     assert float(label.mean()) == pytest.approx(0.5, abs=0.05)  # .41 if each picked among its own
     assert float(label[:2000].mean()) == pytest.approx(float(label[2000:].mean()), abs=0.08)  # not the likeliest first
 
 
+def test_columns_keep_their_frequencies_where_few_candidates_fit():
+    space = Space((2,), (4, 4), (False, False))
+    label = torch.multinomial(torch.tensor([0.7, 0.1, 0.1, 0.1]), 4000, replacement=True).float()
+    x, c = torch.stack([label, label], 1), torch.zeros(4000, 0)  # two names for one thing
+
+    def apart(c):
+        return torch.stack([label[torch.randint(4000, (len(c),))] for _ in range(2)], 1)
+
+    fixed = Correction(space, EMPTY, 50, 4)
+    fixed.fit(apart, x, c, Training())
+    drawn = fixed.sample(apart, c)
+    for j in range(2):
+        share, real = (t[:, j].long().bincount(minlength=4) / 4000 for t in (drawn, x))
+        assert float((share - real).abs().sum() / 2) < 0.02
+
+
 @pytest.mark.parametrize(("rounds", "seconds"), [(0, None), (50, 1e-9)])
 def test_without_rounds_or_time_records_stay_as_they_are_drawn(rounds, seconds):
-    fixed = Correction(PAIR, EMPTY)
-    fixed.fit(independent, real(100), torch.zeros(100, 0), rounds, Training(seconds=seconds))
+    fixed = Correction(PAIR, EMPTY, rounds, 16)
+    fixed.fit(independent, real(100), torch.zeros(100, 0), Training(seconds=seconds))
     torch.manual_seed(1)
     plain = independent(torch.zeros(50, 0))
     torch.manual_seed(1)
-    assert torch.equal(fixed.sample(independent, torch.zeros(50, 0), 16), plain)
+    assert torch.equal(fixed.sample(independent, torch.zeros(50, 0)), plain)
 
 
 def test_the_clock_and_ctrl_c_are_heeded_while_candidates_are_drawn():
@@ -81,15 +97,15 @@ def test_the_clock_and_ctrl_c_are_heeded_while_candidates_are_drawn():
         asked.append(len(c))
         return independent(c)
 
-    fixed = Correction(PAIR, EMPTY)
+    fixed = Correction(PAIR, EMPTY, 50, 16)
     with pytest.raises(Interrupted):
-        fixed.fit(slow, real(20_000), torch.zeros(20_000, 0), 50, Training(interrupted=lambda: len(asked) > 1))
+        fixed.fit(slow, real(20_000), torch.zeros(20_000, 0), Training(interrupted=lambda: len(asked) > 1))
     assert sum(asked) < 20_000
 
 
 def test_images_are_not_corrected():
-    assert isinstance(correction(Space((1, 8, 8)), EMPTY), Uncorrected)
-    assert isinstance(correction(PAIR, EMPTY), Correction)
+    assert isinstance(correction(Space((1, 8, 8)), EMPTY, 50, 16), Uncorrected)
+    assert isinstance(correction(PAIR, EMPTY, 50, 16), Correction)
 
 
 def test_tones_begin_as_the_identity_and_end_with_the_real_quantiles():

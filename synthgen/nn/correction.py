@@ -20,7 +20,10 @@ COPIES = 2  # drawn records for each real one, that the ratio is learned from
 MOST = 200_000  # real records that it is learned from
 PIECE = 4096  # records drawn between two looks at the clock
 LEAST = 1000  # drawn records, without which nothing is learned
+SOME = 8192  # contexts whose candidates the frequencies of columns are compared on
+RAKES = 5  # passes over the columns
 
+Codes = NDArray[np.int16]
 Draw = Callable[[Tensor], Tensor]
 
 
@@ -30,20 +33,26 @@ class Correction(nn.Module):
     Args:
         space: of the records.
         context: of what is given with each.
+        rounds: trees of the density ratio; 0 leaves everything as it is.
+        candidates: drawn for each record that is kept; 1 as well.
     """
 
-    def __init__(self, space: Space, context: Space) -> None:
+    shift: Tensor
+
+    def __init__(self, space: Space, context: Space, rounds: int, candidates: int) -> None:
         super().__init__()
-        self.context, self.real = context, [k == 0 for k in space.sizes]
-        sizes = [*context.sizes, *(k or CELLS for k in space.sizes)]
-        self.ratio = DensityRatio(sizes, context.ordered + space.ordered)
+        self.context, self.rounds, self.candidates = context, rounds if candidates > 1 else 0, candidates
+        self.real = [k == 0 for k in space.sizes]
+        self.sizes = [*context.sizes, *(k or CELLS for k in space.sizes)]
+        self.starts = np.cumsum([0, *self.sizes[:-1]])
+        self.ratio = DensityRatio(self.sizes, context.ordered + space.ordered)
+        self.register_buffer("shift", torch.zeros(sum(self.sizes)))  # of the odds, by the codes of a record
 
     def fit(
         self,
         draw: Draw,
         x: Tensor,
         c: Tensor,
-        rounds: int,
         training: Training,
         state: Callable[[], State] = dict,
         start: float = 0.9,
@@ -54,11 +63,12 @@ class Correction(nn.Module):
             draw: contexts (n, width) to records (n, columns).
             x: the real records.
             c: their contexts.
-            rounds: trees of the ratio; 0 leaves everything as it is.
             training: gives the deadline, which may come before all is drawn or all trees are grown.
             state: what a checkpoint keeps of the family's own work.
             start: share of the whole fit that is done before.
         """
+        if not self.rounds:
+            return
 
         def go_on(done: float) -> bool:
             training.progress(start + (1 - start) * done)
@@ -67,36 +77,61 @@ class Correction(nn.Module):
 
         rows = torch.randperm(len(x))[:MOST]
         x, c = x[rows], c[rows]
-        many = c.repeat(COPIES, 1)
-        parts: list[Tensor] = []
-        for k, part in enumerate(torch.split(many, PIECE) if rounds else ()):
-            if not go_on(0.5 * k * PIECE / len(many)):
-                break
-            parts.append(draw(part))
-        if sum(map(len, parts)) < min(LEAST, len(many)):
+        real, many, some = self._codes(x, c), c.repeat(COPIES, 1), c[:SOME]
+        drawn = self._drawn(draw, many, lambda done: go_on(0.3 * done))
+        if len(drawn) < min(LEAST, len(many)):
             return
-        drawn = torch.cat(parts)
-        codes = self._codes(drawn, many[: len(drawn)])
         seed = int(torch.randint(2**31, ()))
-        self.ratio.fit(self._codes(x, c), codes, rounds, seed, lambda done: go_on(0.5 + 0.5 * done))
+        self.ratio.fit(real, drawn, self.rounds, seed, lambda done: go_on(0.3 + 0.4 * done))
+        pool = self._drawn(draw, some.repeat(self.candidates, 1), lambda done: go_on(0.7 + 0.3 * done))
+        if len(pool) == len(some) * self.candidates:
+            self._rake(real, pool, _groups(some.cpu()))
 
-    def sample(self, draw: Draw, c: Tensor, candidates: int) -> Tensor:
-        """A record (n, columns) for each context (n, width), picked among so many for each that `draw` makes.
+    def _drawn(self, draw: Draw, c: Tensor, go_on: Callable[[float], bool]) -> Codes:
+        """Codes of records that are drawn for contexts (n, width), or for the first of them before time was up."""
+        parts = []
+        for k, part in enumerate(torch.split(c, PIECE)):
+            if not go_on(k * PIECE / len(c)):
+                break
+            parts.append(self._codes(draw(part), part))
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.sizes)), dtype=np.int16)
+
+    def _rake(self, real: Codes, pool: Codes, group: Tensor) -> None:
+        """Shift odds until the columns of what is picked from a pool have the frequencies of the real ones.
+
+        Where weights are very unequal, what fits as a whole may be wrong column by column (Deming and Stephan, On a
+        least squares adjustment of a sampled frequency table, 1940).
+        """
+        odds, every, size = self._odds(pool), group.repeat(self.candidates), group.bincount()
+        for _ in range(RAKES):
+            for j in range(len(self.context.sizes), len(self.sizes)):
+                codes, k = torch.from_numpy(pool[:, j].astype(np.int64)), self.sizes[j]
+                picked = torch.bincount(codes, _chances(odds, every, size), k)
+                wanted = torch.from_numpy(np.bincount(real[:, j], minlength=k)) * (len(group) / len(real))
+                step = ((wanted + 1) / (picked + 1)).log()
+                odds += step[codes]
+                self.shift[self.starts[j] : self.starts[j] + k] += step.float()
+
+    def sample(self, draw: Draw, c: Tensor) -> Tensor:
+        """A record (n, columns) for each context (n, width), picked among the candidates that `draw` makes.
 
         Contexts that are equal pick from all their candidates together: among few, the likeliest would be too rare.
         """
-        if candidates == 1 or not len(self.ratio.values):
+        if not len(self.ratio.values):
             return draw(c)
-        every = c.repeat(candidates, 1)
+        every = c.repeat(self.candidates, 1)
         x = draw(every)
-        odds = torch.from_numpy(self.ratio(self._codes(x, every)))
         group = _groups(c.cpu())
-        picked = _pick(odds.double(), group.repeat(candidates), group.bincount())
+        picked = _pick(self._odds(self._codes(x, every)), group.repeat(self.candidates), group.bincount())
         rows = torch.empty_like(picked)
         rows[group.argsort()] = picked
         return x[rows.to(x.device)]
 
-    def _codes(self, x: Tensor, c: Tensor) -> NDArray[np.int16]:
+    def _odds(self, codes: Codes) -> Tensor:
+        """Log of how likely records of codes (n, columns) are to be kept, (n,)."""
+        return torch.from_numpy(self.ratio(codes) + self.shift.numpy()[codes + self.starts].sum(axis=1)).double()
+
+    def _codes(self, x: Tensor, c: Tensor) -> Codes:
         """Codes of contexts and records; a number's is the cell of (0, 1) that its normal score falls into."""
         columns = [
             (torch.special.ndtr(x[:, j]) * CELLS).clamp(0, CELLS - 1) if r else x[:, j] for j, r in enumerate(self.real)
@@ -113,15 +148,8 @@ def _groups(c: Tensor) -> Tensor:
     return torch.unique(c, dim=0, return_inverse=True)[1] if c.shape[1] else torch.zeros(len(c), dtype=torch.long)
 
 
-def _pick(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
-    """Candidates (n,), none twice and group by group, of which so many are picked as `size` (groups,) says.
-
-    Each is in with a probability in proportion to exp(odds), or for certain where that would be above 1
-    (Madow, On the theory of systematic sampling, 1949).
-    """
-    mixed = torch.randperm(len(odds))
-    order = mixed[group[mixed].argsort(stable=True)]
-    group, odds = group[order], odds[order]
+def _chances(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
+    """Probabilities (n,), in each group in proportion to exp(odds) or 1, that add up to the `size` (groups,) of it."""
     top = torch.full(size.shape, -torch.inf, dtype=odds.dtype).scatter_reduce(0, group, odds, "amax")
     weight = torch.exp(odds - top[group]).clamp(min=1e-12)
     certain = torch.zeros(len(odds), dtype=torch.bool)
@@ -130,20 +158,29 @@ def _pick(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
         total = torch.zeros_like(top).index_add(0, group, weight.masked_fill(certain, 0.0))
         chance = torch.where(certain, 1.0, weight * (left / total)[group])
         if not bool((chance > 1).any()):
-            break
+            return chance
         certain = chance >= 1
-    # chances of a group sum to its size: a comb of distance 1 takes so many of it
-    comb = (chance.cumsum(0) + torch.rand(()) * 0.99 + 0.005).floor()
+
+
+def _pick(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
+    """Candidates (n,), none twice and group by group, of which so many are picked as `size` (groups,) says.
+
+    A comb of distance 1, laid on their probabilities end to end, picks them (Madow, On the theory of systematic
+    sampling, 1949).
+    """
+    mixed = torch.randperm(len(odds))
+    order = mixed[group[mixed].argsort(stable=True)]
+    comb = (_chances(odds, group, size)[order].cumsum(0) + torch.rand(()) * 0.99 + 0.005).floor()
     return order[comb.diff(prepend=torch.zeros(1, dtype=comb.dtype)) > 0]
 
 
 class Uncorrected(nn.Module):
     """No correction, for images: trees on pixels tell little."""
 
-    def fit(self, draw: Draw, x: Tensor, c: Tensor, rounds: int, training: Training) -> None:
+    def fit(self, draw: Draw, x: Tensor, c: Tensor, training: Training) -> None:
         """Nothing is learned."""
 
-    def sample(self, draw: Draw, c: Tensor, candidates: int) -> Tensor:
+    def sample(self, draw: Draw, c: Tensor) -> Tensor:
         """What `draw` makes of the contexts."""
         return draw(c)
 
@@ -151,6 +188,6 @@ class Uncorrected(nn.Module):
         """Nothing can contradict itself."""
 
 
-def correction(space: Space, context: Space) -> Correction | Uncorrected:
+def correction(space: Space, context: Space, rounds: int, candidates: int) -> Correction | Uncorrected:
     """What picks the records of a space."""
-    return Uncorrected() if len(space.shape) == 3 else Correction(space, context)
+    return Uncorrected() if len(space.shape) == 3 else Correction(space, context, rounds, candidates)

@@ -112,7 +112,7 @@ class GAN(Generator):
         if len(x) >= 100 and (share := coverage(self.space.embed(x), self.space.embed(self.sample(len(x), c)))) < FEW:
             training.note(
                 f"the drawn records are near {share:.0%} of the real ones only: the GAN has not learned them all (mode "
-                "collapse, or too little time); try more -s epochs, a larger -s penalty, or another generator"
+                "collapse, or too little time); try to train longer, a larger -s penalty, or another generator"
             )
 
     @torch.no_grad()

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from synthgen.errors import Interrupted, SynthgenError
 from synthgen.records import Records
 
+FEW = 0.25  # share of the steps below which it is said that time was short
+
 State = dict[str, Tensor]
 
 
@@ -159,6 +161,8 @@ class Training:
         for _ in loop.steps():
             self.checkpoint(lambda: {f"{prefix}{name}": t for name, t in loop.state().items()})
             self.look(loop.averaged)
+        if loop.step < FEW * loop.total:
+            self.note(f"time allowed {loop.step} of {loop.total} training steps: draws are rougher than they could be")
         self._stages.append(loop.state() | {"ended": torch.tensor(True)})
         loop.finish()
 

@@ -125,10 +125,12 @@ def test_resuming_twice_equals_never_stopping():
 
 
 def test_without_time_the_weights_stay_as_they_began():
-    model = linear()
-    Training(seconds=1e-9).train([squares(model)], line(50))
+    model, training = linear(), Training(seconds=1e-9)
+    training.train([squares(model)], line(50))
     assert not model.training
     assert all(bool((p == 0).all()) for p in values(model))
+    (note,) = training.notes
+    assert note.startswith("time allowed 0 of 30 training steps")
 
 
 def test_a_deadline_ends_the_schedule_early(monkeypatch):

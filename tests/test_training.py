@@ -130,7 +130,7 @@ def test_without_time_the_weights_stay_as_they_began():
     assert not model.training
     assert all(bool((p == 0).all()) for p in values(model))
     (note,) = training.notes
-    assert note.startswith("time allowed 0 of 30 training steps")
+    assert note.startswith("time allowed 0 of 60 training steps")
 
 
 def test_a_deadline_ends_the_schedule_early(monkeypatch):

@@ -123,10 +123,18 @@ def test_detection_is_the_same_each_time():
 def test_closeness_puts_each_figure_beside_that_of_real_rows():
     holdout, fresh = mixed(400, 0), mixed(400, 1)
     far = as_table(fresh.to_pandas().assign(a=1e3))
-    tell, columns = closeness(holdout, far, fresh, holdout.schema)
+    tell, columns, pairs = closeness(holdout, far, fresh, holdout.schema)
     assert (tell.name, tell.ideal, columns.name, columns.ideal) == ("detection", 0.5, "columns", 0.0)
     assert tell.value > 0.99
     assert tell.floor == pytest.approx(0.5, abs=0.1)
     expected = [np.mean(list(column_distance(holdout, t, holdout.schema).values())) for t in (far, fresh)]
     assert [columns.value, columns.floor] == pytest.approx(expected)
     assert columns.value > 1 / 3 > columns.floor
+    assert columns.about.endswith("farthest: a")
+    assert pairs.value > 0.5 > pairs.floor
+    assert "a" in pairs.about.split("farthest: ")[1].split(" and ")
+
+
+def test_closeness_of_one_column_knows_no_pairs():
+    table = mixed(100, 0).select(["a"])
+    assert [s.name for s in closeness(table, table, table, table.schema)] == ["detection", "columns"]

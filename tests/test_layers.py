@@ -16,8 +16,8 @@ LAYERS = """
 9 compare
 8 synthesizer
 7 fitted
-6 inference
-5 codec · registry · testing · metrics.fidelity · PLUGINS
+6 inference · metrics.fidelity
+5 codec · registry · testing · metrics.dependence · PLUGINS
 4 codec.table · codec.image · metrics.features
 3 data · codec.base · latent
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator

@@ -8,6 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from synthgen.data import Table
+from synthgen.metrics.dependence import pair_distances
 from synthgen.metrics.features import Features
 from synthgen.metrics.score import Score
 from synthgen.schema import Schema
@@ -72,20 +73,23 @@ def closeness(holdout: Table, synthetic: Table, fresh: Table, schema: Schema) ->
         fresh: further real rows, for the floor.
         schema: of all three.
     """
-    distances = [np.mean(list(column_distance(holdout, t, schema).values())) for t in (synthetic, fresh)]
-    return [
+    scores = [
         Score(
             "detection",
             detection(holdout, synthetic, schema),
             detection(holdout, fresh, schema),
             0.5,
             "AUC of boosted trees that tell synthetic rows from held-out real ones",
-        ),
-        Score(
-            "columns",
-            float(distances[0]),
-            float(distances[1]),
-            0.0,
-            "mean distance of the columns' distributions, of 1",
-        ),
+        )
     ]
+    for name, distances, noun in (
+        ("columns", column_distance, "columns"),
+        ("pairs", pair_distances, "pairs of columns"),
+    ):
+        found, floor = (distances(holdout, table, schema) for table in (synthetic, fresh))
+        if found:
+            worst = max(found, key=lambda key: found[key] - floor[key])
+            named = worst if isinstance(worst, str) else " and ".join(worst)
+            value, least = (float(np.mean(list(d.values()))) for d in (found, floor))
+            scores.append(Score(name, value, least, 0.0, f"mean distance of {noun}, of 1; farthest: {named}"))
+    return scores

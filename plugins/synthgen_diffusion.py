@@ -19,6 +19,7 @@ from synthgen.nn.backbones import Condition, denoiser
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
 from synthgen.nn.density import outline
+from synthgen.nn.texture import texture
 
 SPREAD = 0.5  # deviation of the numbers of a record, as they are diffused
 LIMIT = 5 * SPREAD  # no number of a record is larger, as it is diffused; nor is a pixel or a label
@@ -27,6 +28,7 @@ MIDDLE, BREADTH = -1.0, 1.2  # mean and deviation of the log of the noise in tra
 BEYOND = 3  # times the level at which drawing starts, to which the training reaches: no level is at its edge
 DETAIL = 1.04  # of the noise added anew: networks take away a little too much, and detail with it
 AT_ONCE = 1024  # records drawn together
+SOME = 100  # records drawn between two looks at the clock
 
 
 class Diffusion(Generator):
@@ -69,6 +71,7 @@ class Diffusion(Generator):
         self.outline, self.most, churn, guidance = outline(space, context)
         self.churn = churn if config.churn is None else config.churn
         self.guidance = guidance if config.guidance is None else config.guidance
+        self.texture, self.enough = texture(space)
         self.correction = correction(space, context, config.rounds, config.candidates)
         coded = torch.tensor(space.coded)
         self.register_buffer("coded", coded, persistent=False)  # numbers of the embedded record
@@ -77,7 +80,16 @@ class Diffusion(Generator):
     def fit(self, records: Records, training: Training) -> None:
         self.outline.fit(*records.tensor(), training)
         training.train(self.objectives(), records, until=0.9)
-        self.correction.fit(self._sample, *records.to(training.device).tensor(), training)
+        x, c = records.to(training.device).tensor()
+        self._touch_up(x, c, training)
+        self.correction.fit(self._sample, x, c, training)
+
+    def _touch_up(self, x: Tensor, c: Tensor, training: Training) -> None:
+        """Learn what texture drawn records lack, or have too much of: little training leaves noise on them."""
+        rows = torch.randperm(len(x), device=x.device)[: self.enough]
+        drawn = [self._sample(c[part]) for part in torch.split(rows, SOME) if not training.should_stop()]
+        if self.enough and drawn:
+            self.texture.fit(torch.cat(drawn), x[rows])
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         return self._wrong(x, c, self._levels(len(x), x.device))
@@ -161,7 +173,7 @@ class Diffusion(Generator):
                 if left:  # back to this level
                     y = y + _between(levels[k + 1], level) * torch.randn_like(y)
             before = mean
-        return torch.where(known, x, self.space.collapse(mean / self.scale))
+        return torch.where(known, x, self.texture(self.space.collapse(mean / self.scale)))
 
     def _steps(self) -> Tensor:
         """The noise levels of drawing, from the outline's to the least."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.nn.mixture import EM, Mixture
-from synthgen.nn.subspace import Subspace
+from synthgen.nn.subspace import SHARE, Subspace
 from synthgen.space import Space
 from synthgen.training import Training
 
@@ -110,7 +110,7 @@ class PerClass(_Density):
 
     RANK = 64  # principal components of each class
 
-    def __init__(self, shape: tuple[int, ...], context: Space, share: int = 70) -> None:
+    def __init__(self, shape: tuple[int, ...], context: Space, share: int = SHARE) -> None:
         super().__init__()
         self.share = share
         self.subspace = Subspace(shape, max(1, context.width), self.RANK)

@@ -14,6 +14,7 @@ from synthgen.nn.mixture import EM, Mixture, patterns
 from synthgen.nn.texture import Texture
 
 MOST = 4096  # records that principal components are taken from
+SHARE = 70  # records of a class for each Gaussian, where their number is not told
 
 
 class Subspace(nn.Module):
@@ -41,7 +42,7 @@ class Subspace(nn.Module):
         self.texture = Texture(shape[0]) if len(shape) == 3 else nn.Identity()
         self.mixtures = nn.ModuleList(Mixture([0] * self.rank) for _ in range(classes))
 
-    def fit(self, x: Tensor, label: Tensor, components: int, passes: int, share: int) -> Iterator[float]:
+    def fit(self, x: Tensor, label: Tensor, components: int, passes: int, share: int = SHARE) -> Iterator[float]:
         """Learn from records (N, *shape) and their classes (N,), yielding the share done; may be left at any yield.
 
         Of each class it learns so many components, or where that is 0 one for `share` records.

@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from synthgen.nn.batches import in_batches
 from synthgen.nn.tones import Tones
+from synthgen.space import Space
 
 SIDE = 3  # pixels of a filter's side
 ROUNDS = 4  # of matching contrasts, then tones
 PIXELS = 2_000_000  # numbers of the images that curves are learned from
+ENOUGH = 1000  # drawn images, where drawing takes long
 AT_ONCE = 500_000  # numbers of images that are worked on together: what they need stays in the cache
 
 
@@ -73,3 +75,15 @@ class Texture(nn.Module):
         bands = torch.cat([mean, fine.reshape(len(fine), self.channels, -1, *fine.shape[2:])], 2).flatten(1, 2)
         x = functional.conv_transpose2d(bands, self.filters, groups=self.channels) / SIDE**2
         return x[..., SIDE - 1 : 1 - SIDE, SIDE - 1 : 1 - SIDE]
+
+
+class Untouched(nn.Identity):
+    """Leaves records as they are: rows have no texture."""
+
+    def fit(self, drawn: Tensor, real: Tensor) -> None:
+        """Nothing is learned."""
+
+
+def texture(space: Space) -> tuple[Texture | Untouched, int]:
+    """What drawn records of a space are given at last, and how many of them are enough to learn it from."""
+    return (Texture(space.shape[0]), ENOUGH) if len(space.shape) == 3 else (Untouched(), 0)

@@ -22,6 +22,8 @@ PIECE = 4096  # records drawn between two looks at the clock
 LEAST = 1000  # drawn records, without which nothing is learned
 SOME = 8192  # contexts whose candidates the frequencies of columns are compared on
 RAKES = 5  # passes over the columns
+PLACES = 40  # of a column, whose frequencies are compared: those of finer ones are known badly
+PRIOR = 10  # records in each place that are thought to be right
 
 Codes = NDArray[np.int16]
 Draw = Callable[[Tensor], Tensor]
@@ -103,14 +105,16 @@ class Correction(nn.Module):
         least squares adjustment of a sampled frequency table, 1940).
         """
         odds, every, size = self._odds(pool), group.repeat(self.candidates), group.bincount()
+        share = len(group) / len(real)
         for _ in range(RAKES):
             for j in range(len(self.context.sizes), len(self.sizes)):
-                codes, k = torch.from_numpy(pool[:, j].astype(np.int64)), self.sizes[j]
-                picked = torch.bincount(codes, _chances(odds, every, size), k)
-                wanted = torch.from_numpy(np.bincount(real[:, j], minlength=k)) * (len(group) / len(real))
-                step = ((wanted + 1) / (picked + 1)).log()
-                odds += step[codes]
-                self.shift[self.starts[j] : self.starts[j] + k] += step.float()
+                place = torch.from_numpy(self.ratio.cut(real[:, j], j, PLACES).astype(np.int64))
+                own, bins = self.shift[self.starts[j] : self.starts[j] + self.sizes[j]], place[pool[:, j]]
+                picked = torch.bincount(bins, _chances(odds, every, size), PLACES)
+                wanted = torch.bincount(place[real[:, j]], minlength=PLACES) * share
+                step = ((wanted + PRIOR) / (picked + PRIOR)).log()
+                odds += step[bins]
+                own += step[place].float()
 
     def sample(self, draw: Draw, c: Tensor) -> Tensor:
         """A record (n, columns) for each context (n, width), picked among the candidates that `draw` makes.

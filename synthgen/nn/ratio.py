@@ -95,7 +95,7 @@ class DensityRatio(nn.Module):
             rate: share of each tree's step that is taken.
             damping: weight of the prior that a leaf's value is 0.
         """
-        self.bins = torch.from_numpy(np.concatenate([self._cut(real[:, j], j) for j in range(len(self.sizes))]))
+        self.bins = torch.from_numpy(np.concatenate([self.cut(real[:, j], j) for j in range(len(self.sizes))]))
         binned = self._bin(np.concatenate([real, drawn])).T
         label = np.repeat([1, 0], [len(real), len(drawn)])
         weight = np.where(label == 1, len(drawn) / len(real), 1.0)
@@ -112,18 +112,18 @@ class DensityRatio(nn.Module):
             parts = (np.stack(part) for part in zip(*trees, strict=True))
             self.questions, self.remaining, self.values = map(torch.from_numpy, parts)
 
-    def _cut(self, codes: NDArray[np.int16], j: int) -> NDArray[np.uint8]:
-        """The bin of each code of a column: equal masses where they are in order, the commonest alone elsewhere."""
+    def cut(self, codes: NDArray[np.int16], j: int, bins: int = BINS) -> NDArray[np.uint8]:
+        """The bin of each code of column j: equal masses where they are in order, the commonest alone elsewhere."""
         size = self.sizes[j]
-        if size <= BINS:
+        if size <= bins:
             return np.arange(size, dtype=np.uint8)
         counts = np.bincount(codes, minlength=size)
         if self.ordered[j]:
             middle = np.cumsum(counts) - counts / 2
-            return np.minimum(middle / counts.sum() * BINS, BINS - 1).astype(np.uint8)
+            return np.minimum(middle / counts.sum() * bins, bins - 1).astype(np.uint8)
         place = np.empty(size, dtype=np.int64)
         place[np.argsort(-counts, kind="stable")] = np.arange(size)
-        return np.minimum(place, BINS - 1).astype(np.uint8)
+        return np.minimum(place, bins - 1).astype(np.uint8)
 
 
 def _answers(questions: NDArray[np.int16], remaining: NDArray[np.int32], column: int) -> NDArray[np.int32]:

@@ -87,8 +87,13 @@ class Diffusion(Generator):
     def _touch_up(self, x: Tensor, c: Tensor, training: Training) -> None:
         """Learn what texture drawn records lack, or have too much of: little training leaves noise on them."""
         rows = torch.randperm(len(x), device=x.device)[: self.enough]
-        drawn = [self._sample(c[part]) for part in torch.split(rows, SOME) if not training.should_stop()]
-        if self.enough and drawn:
+        drawn = []
+        for part in torch.split(rows, SOME) if self.enough else ():
+            training.checkpoint(dict)
+            if training.should_stop():
+                break
+            drawn.append(self._sample(c[part]))
+        if drawn:
             self.texture.fit(torch.cat(drawn), x[rows])
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:

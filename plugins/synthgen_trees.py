@@ -23,6 +23,7 @@ from torch import Tensor
 
 from synthgen import Generator, Records, Space, Training
 from synthgen.nn.correction import Correction
+from synthgen.nn.resident import Resident
 
 Codes = NDArray[np.int16]
 SIZES = (10, 20, 40, 80, 160, 320)  # smallest leaves that are tried
@@ -37,7 +38,7 @@ class Tree(NamedTuple):
     donors: Codes  # (records,) codes of the training records, leaf by leaf
 
 
-class Trees(Generator):
+class Trees(Resident, Generator):
     """Sequential classification trees on codes, corrected by a density ratio. Seconds to fit."""
 
     class Config(Generator.Config):

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from synthgen_trees import Trees
 
 from synthgen.errors import Interrupted
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import Correction, Uncorrected, correction
+from synthgen.nn.density import Joint
 from synthgen.nn.tones import Tones
 from synthgen.space import EMPTY, Space
 from synthgen.training import Training
@@ -101,6 +103,21 @@ def test_the_clock_and_ctrl_c_are_heeded_while_candidates_are_drawn():
     with pytest.raises(Interrupted):
         fixed.fit(slow, real(20_000), torch.zeros(20_000, 0), Training(interrupted=lambda: len(asked) > 1))
     assert sum(asked) < 20_000
+
+
+def test_what_works_in_numpy_stays_on_the_cpu():
+    for module in (Correction(PAIR, EMPTY, 50, 16), Joint(PAIR, EMPTY), Trees(PAIR, EMPTY, Trees.Config())):
+        assert {t.device.type for t in module.to("meta").state_dict().values()} == {"cpu"}
+
+
+@pytest.mark.parametrize("name", ["shift", "ratio.values"])
+def test_odds_that_would_overflow_are_refused(name):
+    fixed = Correction(PAIR, EMPTY, 20, 4)
+    fixed.fit(independent, real(500), torch.zeros(500, 0), Training())
+    fixed.validate()
+    fixed.get_buffer(name).fill_(3e38)
+    with pytest.raises(ValueError, match="beyond all bounds"):
+        fixed.validate()
 
 
 def test_images_are_not_corrected():

@@ -1,7 +1,7 @@
 """Correction: what a family gets wrong is put right as a whole, by importance resampling under a density ratio.
 
-For each record some candidates are drawn, and one is picked with odds that an estimated ratio of real to drawn
-records gives (Rubin, The SIR algorithm, 1987). None is rejected: each record costs the same number of candidates.
+For each record some candidates are drawn, and of all together as many are kept as there are records, with odds that an
+estimated ratio of real to drawn records gives (Rubin, The SIR algorithm, 1987): each costs the same number of them.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from synthgen.nn.ratio import DensityRatio
+from synthgen.nn.ratio import MOST_ODDS, DensityRatio
+from synthgen.nn.resident import Resident
 from synthgen.space import Space
 from synthgen.training import State, Training
 
@@ -29,7 +30,7 @@ Codes = NDArray[np.int16]
 Draw = Callable[[Tensor], Tensor]
 
 
-class Correction(nn.Module):
+class Correction(Resident):
     """Picks records of a table, of codes or normal scores, among candidates.
 
     Args:
@@ -105,13 +106,13 @@ class Correction(nn.Module):
         least squares adjustment of a sampled frequency table, 1940).
         """
         odds, every, size = self._odds(pool), group.repeat(self.candidates), group.bincount()
-        share = len(group) / len(real)
+        columns = range(len(self.context.sizes), len(self.sizes))
+        places = {j: torch.from_numpy(self.ratio.cut(real[:, j], j, PLACES).astype(np.int64)) for j in columns}
         for _ in range(RAKES):
-            for j in range(len(self.context.sizes), len(self.sizes)):
-                place = torch.from_numpy(self.ratio.cut(real[:, j], j, PLACES).astype(np.int64))
+            for j, place in places.items():
                 own, bins = self.shift[self.starts[j] : self.starts[j] + self.sizes[j]], place[pool[:, j]]
-                picked = torch.bincount(bins, _chances(odds, every, size), PLACES)
-                wanted = torch.bincount(place[real[:, j]], minlength=PLACES) * share
+                picked = torch.bincount(bins, _inclusion(odds, every, size), PLACES)
+                wanted = torch.bincount(place[real[:, j]], minlength=PLACES) * (len(group) / len(real))
                 step = ((wanted + PRIOR) / (picked + PRIOR)).log()
                 odds += step[bins]
                 own += step[place].float()
@@ -137,14 +138,17 @@ class Correction(nn.Module):
 
     def _codes(self, x: Tensor, c: Tensor) -> Codes:
         """Codes of contexts and records; a number's is the cell of (0, 1) that its normal score falls into."""
+        x, c = x.cpu(), c.cpu()
         columns = [
             (torch.special.ndtr(x[:, j]) * CELLS).clamp(0, CELLS - 1) if r else x[:, j] for j, r in enumerate(self.real)
         ]
-        return torch.cat([self.context.collapse(c), torch.stack(columns, 1)], 1).cpu().numpy().astype(np.int16)
+        return torch.cat([self.context.collapse(c), torch.stack(columns, 1)], 1).numpy().astype(np.int16)
 
     def validate(self) -> None:
-        """Raise ValueError where stored parts contradict each other."""
+        """Raise ValueError where stored parts contradict each other, or their sums might overflow."""
         self.ratio.validate()
+        if bool((self.shift.abs() > MOST_ODDS).any()):
+            raise ValueError("the odds of a code are beyond all bounds")
 
 
 def _groups(c: Tensor) -> Tensor:
@@ -152,8 +156,8 @@ def _groups(c: Tensor) -> Tensor:
     return torch.unique(c, dim=0, return_inverse=True)[1] if c.shape[1] else torch.zeros(len(c), dtype=torch.long)
 
 
-def _chances(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
-    """Probabilities (n,), in each group in proportion to exp(odds) or 1, that add up to the `size` (groups,) of it."""
+def _inclusion(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
+    """Inclusion probabilities (n,), in proportion to exp(odds) or 1; those of a group add up to its `size` (groups,)."""
     top = torch.full(size.shape, -torch.inf, dtype=odds.dtype).scatter_reduce(0, group, odds, "amax")
     weight = torch.exp(odds - top[group]).clamp(min=1e-12)
     certain = torch.zeros(len(odds), dtype=torch.bool)
@@ -174,7 +178,7 @@ def _pick(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
     """
     mixed = torch.randperm(len(odds))
     order = mixed[group[mixed].argsort(stable=True)]
-    comb = (_chances(odds, group, size)[order].cumsum(0) + torch.rand(()) * 0.99 + 0.005).floor()
+    comb = (_inclusion(odds, group, size)[order].cumsum(0) + torch.rand(()) * 0.99 + 0.005).floor()
     return order[comb.diff(prepend=torch.zeros(1, dtype=comb.dtype)) > 0]
 
 

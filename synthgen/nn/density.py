@@ -6,14 +6,14 @@ columns, images a mixture on the principal components of each class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from synthgen.nn.mixture import EM, Mixture
+from synthgen.nn.resident import Resident
 from synthgen.nn.subspace import SHARE, Subspace
 from synthgen.space import Space
 from synthgen.training import Training
@@ -23,11 +23,8 @@ ROWS = 4096  # embedded together
 CLASSES = 100  # at most that get a density of their own on latent vectors
 
 
-class _Density(nn.Module):
+class _Density(Resident):
     """What densities share: they stay on the CPU, where their many small solves are quickest, wherever c lives."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        return self
 
     def sample(self, c: Tensor) -> Tensor:
         """A record for each context."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 BINS = 255  # per column: what a question can tell apart
 LEAVES = 31  # of a tree: their set fits into an int32
 ALL = 2**LEAVES - 1  # the set of all leaves
+MOST_ODDS = 1e4  # that a stored leaf may hold: sums stay finite
 STEP = 50  # trees grown between two looks at the clock
 
 Bins = NDArray[np.int64]
@@ -53,6 +54,8 @@ class DensityRatio(nn.Module):
             raise ValueError("the questions of the density ratio name columns that are not there")
         if bool((self.bins >= BINS).any()):
             raise ValueError("a code has a bin that is not there")
+        if bool((self.values.abs() > MOST_ODDS).any()):
+            raise ValueError("a leaf of the density ratio is beyond all bounds")
         if bool((self.remaining < 2 ** (LEAVES - 1)).any()):  # the last leaf is on no question's left
             raise ValueError("the questions of the density ratio lead to no leaf")
 
@@ -107,6 +110,7 @@ class DensityRatio(nn.Module):
             if not go_on(done / rounds):
                 break
             boosted.set_params(max_iter=min(done + STEP, rounds)).fit(binned, label, weight)
+        # no public way leads to the trees; test_ratio.py compares what is made of them with the library's own answers
         trees = [_arrays(tree.nodes) for (tree,) in getattr(boosted, "_predictors", ())]
         if trees:
             parts = (np.stack(part) for part in zip(*trees, strict=True))

@@ -157,7 +157,7 @@ def _groups(c: Tensor) -> Tensor:
 
 
 def _inclusion(odds: Tensor, group: Tensor, size: Tensor) -> Tensor:
-    """Inclusion probabilities (n,), in proportion to exp(odds) or 1; those of a group add up to its `size` (groups,)."""
+    """Inclusion probabilities (n,), in proportion to exp(odds) or 1; a group's add up to its `size` (groups,)."""
     top = torch.full(size.shape, -torch.inf, dtype=odds.dtype).scatter_reduce(0, group, odds, "amax")
     weight = torch.exp(odds - top[group]).clamp(min=1e-12)
     certain = torch.zeros(len(odds), dtype=torch.bool)

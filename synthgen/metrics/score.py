@@ -1,13 +1,40 @@
-"""Score: one figure, which way is good, and what it means."""
+"""Score: one figure with its interval, which way is good, what it means, and what it stands beside."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 
-class Score(NamedTuple):
-    """A figure beside its floor: what a fresh real sample of the same size gets."""
+@dataclass(frozen=True)
+class Score:
+    """A figure beside its floors: what fresh real records, copies and independent columns get in its place.
+
+    Args:
+        name: stable and dotted, such as `fidelity.detection`; what a gate refers to.
+        value: the figure of the synthetic records.
+        about: one sentence that says what is measured.
+        better: which way is good: `less`, `more`, or `near` the ideal from either side.
+        ideal: what perfect synthetic records get, apart from chance.
+        low: lower end of the 95 % interval of the value.
+        high: its upper end.
+        fresh: the same for as many fresh real records: what no generator should be asked to beat.
+        copies: the same for copies of the training records; where they do as well, the figure says nothing of copying.
+        independent: the same for columns drawn independently; of images, for blurred means of a class.
+        headline: whether it belongs into the summary.
+    """
 
     name: str
     value: float
-    floor: float | None
-    ideal: float
     about: str
+    better: Literal["less", "more", "near"]
+    ideal: float
+    low: float | None = None
+    high: float | None = None
+    fresh: float | None = None
+    copies: float | None = None
+    independent: float | None = None
+    headline: bool = False
+
+    @property
+    def excess(self) -> float | None:
+        """How far the value is from that of fresh real records; positive is above it."""
+        return None if self.fresh is None else self.value - self.fresh

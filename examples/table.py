@@ -1,6 +1,6 @@
-"""Fit on a real table, generate as many rows, and say how close they are beside what fresh real rows get.
+"""Fit on a real table, generate as many rows, and say how faithful and how disclosive they are.
 
-python examples/table.py [TABLE] [OUT]
+python examples/table.py [TABLE] [OUT] [REPORT]
 """
 
 import sys
@@ -10,24 +10,28 @@ from pathlib import Path
 import numpy as np
 
 import synthgen
-from synthgen.metrics.fidelity import closeness
 
 source = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("planes.csv")
 out = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("synthetic.csv")
+page = Path(sys.argv[3]) if len(sys.argv) > 3 else out.with_suffix(".html")
 
 table = synthgen.read(source)
 rows = np.random.default_rng(0).permutation(len(table))
-fresh, holdout, train = (table.take(part) for part in np.split(rows, [len(rows) // 4, len(rows) // 2]))
+holdout, train = (table.take(part) for part in np.split(rows, [len(rows) // 3]))
 
 start = time.perf_counter()
 synthesizer = synthgen.Synthesizer("trees").fit(train)
 synthesizer.write(out, len(table))
 seconds = time.perf_counter() - start
-
-synthetic = synthgen.read(out)
-print(f"{out}: {len(synthetic)} rows like those of {source.name}, fitted on half of them in {seconds:.1f} s")
-print(f"{'':12}{'synthetic':>10}{'fresh real':>12}{'ideal':>8}")
-for score in closeness(holdout, synthetic.take(np.arange(len(fresh))), fresh, table.schema):
-    print(f"{score.name:12}{score.value:10.3f}{score.floor:12.3f}{score.ideal:8.1f}   {score.about}")
+print(f"{out}: {len(table)} rows like those of {source.name}, fitted on two thirds of them in {seconds:.1f} s")
 for note in synthesizer.notes:
     print(note)
+
+report = synthgen.evaluate(train, out, holdout)
+report.write(page)
+print(f"{page}: what they are worth. Figures beside those of fresh real rows:")
+for score in report:
+    if score.headline:
+        print(f"{score.value:8.3f} {score.fresh:8.3f}  {score.about}")
+for finding in report.verdict:
+    print(f"{finding.kind:>10}: {finding.text}")

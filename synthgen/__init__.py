@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from synthgen.errors import SynthgenError
     from synthgen.generator import Generator
     from synthgen.records import Records
+    from synthgen.report.evaluate import evaluate
+    from synthgen.report.result import Report
     from synthgen.schema import Schema, infer_schema
     from synthgen.space import Space
     from synthgen.synthesizer import Synthesizer
@@ -24,16 +26,20 @@ __all__ = [
     "Objective",
     "Recipe",
     "Records",
+    "Report",
     "Schema",
     "Space",
     "Synthesizer",
     "SynthgenError",
     "Training",
+    "evaluate",
     "infer_schema",
     "read",
     "write",
 ]
-_HOME = {name: name.lower() for name in __all__[:9]} | {
+_HOME = {name: name.lower() for name in __all__[:10]} | {
+    "Report": "report.result",
+    "evaluate": "report.evaluate",
     "SynthgenError": "errors",
     "Objective": "training",
     "Recipe": "training",

@@ -22,6 +22,12 @@ class ResourceError(SynthgenError):
     exit_code = 4
 
 
+class GateFailed(SynthgenError):
+    """A report was made, and a threshold that a person set is not met."""
+
+    exit_code = 5
+
+
 class Interrupted(SynthgenError):
     """The user stopped the work; what was learned so far lies in a checkpoint if the text says so."""
 

@@ -14,10 +14,10 @@ PLUGINS = "PLUGINS"
 LAYERS = """
 10 cli
 9 compare
-8 synthesizer
-7 fitted
-6 inference · metrics.fidelity
-5 codec · registry · testing · metrics.dependence · PLUGINS
+8 synthesizer · report.evaluate
+7 fitted · report · baselines
+6 inference · metrics.fidelity · metrics.membership · metrics.disclosure
+5 codec · registry · testing · metrics · PLUGINS
 4 codec.table · codec.image · metrics.features
 3 data · codec.base · latent
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator

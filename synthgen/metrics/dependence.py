@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.data import Table
-from synthgen.metrics.features import Features
-from synthgen.schema import Schema
 
 PAIRS = (10, 30)  # quantile bins of numbers, and labels that are told apart, in pairs
 TRIPLES = (5, 10)
@@ -70,38 +67,21 @@ def variation(a: Codes, b: Codes) -> float:
     return float(0.5 * np.abs(p - q).sum())
 
 
-def pair_distances(reference: Table, rows: Table, schema: Schema) -> Mapping[tuple[str, ...], float]:
-    """Distance of each pair of columns of `rows` from that of real rows, in [0, 1]."""
-    return _distances(reference, rows, schema, PAIRS, lambda n: combinations(range(n), 2))
+def pairs_of(n: int) -> list[tuple[int, ...]]:
+    """All pairs of n columns."""
+    return list(combinations(range(n), 2))
 
 
-def triple_distances(reference: Table, rows: Table, schema: Schema) -> Mapping[tuple[str, ...], float]:
-    """Distance of at most 60 triples of columns, always the same ones, from those of real rows, in [0, 1]."""
-    return _distances(reference, rows, schema, TRIPLES, _triples)
-
-
-def _triples(n: int) -> Iterable[tuple[int, ...]]:
-    """All triples of n columns, or some."""
+def triples_of(n: int) -> list[tuple[int, ...]]:
+    """All triples of n columns, or 60 that are always the same."""
     if comb(n, 3) <= SOME:
-        return combinations(range(n), 3)
+        return list(combinations(range(n), 3))
     rng, chosen = np.random.default_rng(0), set[tuple[int, ...]]()
     while len(chosen) < SOME:
         chosen.add(tuple(sorted(rng.choice(n, 3, replace=False).tolist())))
     return sorted(chosen)
 
 
-def _distances(
-    reference: Table,
-    rows: Table,
-    schema: Schema,
-    bins: tuple[int, int],
-    choose: Callable[[int], Iterable[tuple[int, ...]]],
-) -> dict[tuple[str, ...], float]:
-    features = Features(reference, schema)
-    real, drawn = features.matrix(reference), features.matrix(rows)
-    binned = Bins(real, [features.numeric(name) for name in features.names], *bins)
-    a, b = binned(real), binned(drawn)
-    return {
-        tuple(features.names[j] for j in columns): variation(a[:, columns], b[:, columns])
-        for columns in choose(len(features.names))
-    }
+def distances(a: Codes, b: Codes, groups: Sequence[tuple[int, ...]]) -> Matrix:
+    """Distance (groups,) in [0, 1] of the joint distributions of each group of columns."""
+    return np.array([variation(a[:, group], b[:, group]) for group in groups])

@@ -1,5 +1,6 @@
 """Score: one figure with its interval, which way is good, what it means, and what it stands beside."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,23 @@ class Score:
     copies: float | None = None
     independent: float | None = None
     headline: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        estimate: float | tuple[float, float, float],
+        about: str,
+        better: Literal["less", "more", "near"],
+        ideal: float,
+        floors: Mapping[str, float | None],
+        headline: bool = False,
+    ) -> "Score":
+        """A score from a value, or a value with both ends of its interval, and floors by the names of their fields."""
+        value, *ends = (estimate,) if isinstance(estimate, float) else estimate
+        low, high = ends or (None, None)
+        beside = (floors.get(k) for k in ("fresh", "copies", "independent"))
+        return cls(name, value, about, better, ideal, low, high, *beside, headline=headline)
 
     @property
     def excess(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -141,6 +142,12 @@ class Section:
     scores: tuple[Score, ...] = ()
     findings: tuple[Finding, ...] = ()
     blocks: tuple[Block, ...] = ()
+
+
+def listed(names: Sequence[str], most: int = 5, quote: bool = True) -> str:
+    """Names in a sentence: the first few, and how many more there are."""
+    shown = ", ".join(repr(n) if quote else n for n in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ import click
 import numpy as np
 
 from synthgen import Synthesizer, read, registry
+from synthgen.metrics.features import Features
 from synthgen.metrics.fidelity import detection
 
 TARGETS = {
@@ -90,11 +91,10 @@ def _own(test: Path, out: Path) -> dict[str, float]:
     held = read(test)
     half = len(held) // 2
     rows = np.random.default_rng(0).permutation(len(held))
-    reference, fresh = held.take(rows[:half]), held.take(rows[half : 2 * half])
-    return {
-        "auc": detection(reference, read(out), held.schema),
-        "auc_real": detection(reference, fresh, held.schema),
-    }
+    features = Features(held, held.schema)
+    reference, fresh = (features.matrix(held.take(part)) for part in (rows[:half], rows[half : 2 * half]))
+    drawn = features.matrix(read(out))
+    return {"auc": detection(reference, drawn).auc.value, "auc_real": detection(reference, fresh).auc.value}
 
 
 if __name__ == "__main__":

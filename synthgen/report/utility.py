@@ -1,0 +1,148 @@
+"""Utility of tables: what a model trained on synthetic rows is worth, beside one trained on real rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.errors import SynthgenError, near
+from synthgen.metrics.neighbours import Geometry
+from synthgen.metrics.score import Score
+from synthgen.metrics.utility import Result, Task, evaluate, known
+from synthgen.report.blocks import Block, Finding, Rows, Section
+from synthgen.report.floors import shuffled
+from synthgen.report.inputs import Tables
+
+Matrix = NDArray[np.float64]
+Progress = Callable[[float], None]
+
+CLASSES = 50
+KINDS = {"boosted": "boosted trees", "linear": "linear model"}
+TRAINED_ON = ("real", "synthetic", "real + synthetic", "independent columns")
+
+
+def choose_target(tables: Tables, target: str | None) -> tuple[str | None, str]:
+    """The column to predict, and a sentence when it was not named: the last one, if it has few labels.
+
+    Raises:
+        SynthgenError: there is no such column among those that are compared.
+    """
+    names = tables.features.names
+    if target is not None:
+        if target not in tables.real.table.data.column_names:
+            raise SynthgenError(f"there is no column {target!r}; {near(target, names)}")
+        if target not in names:
+            kind = tables.real.table.schema[target].kind
+            raise SynthgenError(f"column {target!r} is {kind}, which cannot be predicted; choose another --target")
+        return target, ""
+    last = names[-1]
+    if not tables.features.numeric(last) and 2 <= len(tables.features.labels[last]) <= CLASSES and len(names) > 1:
+        return last, f"Utility is measured by predicting {last!r}, the last column; choose another with --target."
+    return None, "Utility was not measured: name the column to predict with --target."
+
+
+def utility_section(tables: Tables, target: str, test: Matrix, each: Progress, seed: int = 0) -> Section:
+    """Models that predict the target, trained on real, synthetic and both, tested on unseen real rows."""
+    task = _task(tables, target, test)
+    rng = np.random.default_rng(seed)
+    real, drawn, test = (known(task, m) for m in (tables.real.matrix, tables.synthetic.matrix, test))
+    if min(len(real), len(test)) < 10 or (task.classes and len(np.unique(real[:, task.column])) < 2):
+        return Section("utility", "Utility", f"Too few real rows hold a value of {target!r} to learn from.")
+    real = real[rng.permutation(len(real))[: max(len(drawn), 10)]]
+    trained = dict(zip(TRAINED_ON, (real, drawn, np.concatenate([real, drawn]), shuffled(real, rng)), strict=True))
+    geometry, found = Geometry(tables.features, tables.real.matrix), dict[tuple[str, str], Result]()
+    for kind in KINDS:
+        for name, rows in trained.items():
+            if len(rows) >= 10:
+                split = [_inputs(geometry, task, kind, part) for part in (rows, test)]
+                found[kind, name] = evaluate(task, kind, split[0], split[1], seed)
+            each(len(found) / (len(KINDS) * len(trained)))
+    scores = [score for kind in KINDS for score in _scores(kind, found, bool(task.classes))]
+    if not scores:
+        return Section("utility", "Utility", f"Too few synthetic rows hold a value of {target!r} to learn from.")
+    blocks: list[Block] = [_table(found, task)]
+    if task.classes:
+        blocks.append(_by_class(found, task))
+    figure = "area under the ROC curve" if task.classes else "error in deviations of the target (less is better)"
+    return Section(
+        "utility",
+        f"Predicting {target!r}",
+        f"Models trained on synthetic rows are tested on unseen real ones, beside the same trained on as many real rows. "
+        f"The figure is the {figure}.",
+        tuple(scores),
+        (_worth(scores[0], target, bool(task.classes)),),
+        tuple(blocks),
+    )
+
+
+def _task(tables: Tables, target: str, test: Matrix) -> Task:
+    column = tables.features.names.index(target)
+    if tables.features.numeric(target):
+        y = test[:, column]
+        y = y[~np.isnan(y)]
+        return Task(column, (), float(y.mean()) if len(y) else 0.0, float(y.std()) or 1.0 if len(y) else 1.0)
+    return Task(column, tuple(tables.features.labels[target].to_pylist()[:CLASSES]))
+
+
+def _inputs(geometry: Geometry, task: Task, kind: str, rows: Matrix) -> tuple[Matrix, Matrix]:
+    """What a model sees: features for trees, points for a linear model, both without the target."""
+    y = rows[:, task.column]
+    if kind == "boosted":
+        return np.delete(rows, task.column, axis=1), y
+    return geometry(rows)[:, geometry.columns != task.column].astype(np.float64), y
+
+
+def _scores(kind: str, found: dict[tuple[str, str], Result], classes: bool) -> list[Score]:
+    if (kind, "synthetic") not in found:
+        return []
+    own, real, chance = (found[kind, k].figure for k in ("synthetic", "real", "independent columns"))
+    about = (
+        f"AUC on real rows of {KINDS[kind]} trained on synthetic ones"
+        if classes
+        else f"error on real rows, in deviations, of {KINDS[kind]} trained on synthetic ones"
+    )
+    better, ideal = ("more", 1.0) if classes else ("less", 0.0)
+    floors = {"fresh": real.value, "copies": real.value, "independent": chance.value}
+    return [
+        Score(
+            f"utility.{kind}", own.value, about, better, ideal, own.low, own.high, **floors, headline=kind == "boosted"
+        )  # type: ignore[arg-type]
+    ]
+
+
+def _table(found: dict[tuple[str, str], Result], task: Task) -> Rows:
+    rows = tuple((KINDS[k], name, r.figure.value, r.figure.low, r.figure.high) for (k, name), r in found.items())
+    return Rows("Trained on, tested on unseen real rows", ("model", "trained on", "figure", "from", "to"), rows)
+
+
+def _by_class(found: dict[tuple[str, str], Result], task: Task) -> Rows:
+    shown = [name for name in ("real", "synthetic", "real + synthetic") if ("boosted", name) in found]
+    rows = tuple(
+        (label, *(None if np.isnan(v := found["boosted", name].by_class[k]) else float(v) for name in shown))
+        for k, label in enumerate(task.classes)
+    )
+    return Rows("Boosted trees, by class (that class against the rest)", ("class", *shown), rows)
+
+
+def _worth(score: Score, target: str, classes: bool) -> Finding:
+    assert score.fresh is not None and score.independent is not None
+    sign = 1 if classes else -1
+    gap, range_ = sign * (score.fresh - score.value), sign * (score.fresh - score.independent)
+    figure = "AUC" if classes else "error"
+    beside = f"{figure} {score.value:.3f}; trained on real rows {score.fresh:.3f}"
+    if range_ < 0.02:
+        return Finding(
+            "unseen",
+            f"{target!r} can hardly be predicted from real rows ({figure} {score.fresh:.3f}): utility says little.",
+        )
+    if gap < 0.1 * range_:
+        return Finding(
+            "useful", f"Boosted trees that predict {target!r} lose little when trained on synthetic rows ({beside})."
+        )
+    kind = "useful" if gap < 0.25 * range_ else "useless"
+    return Finding(
+        kind,
+        f"Boosted trees that predict {target!r} lose {gap / range_:.0%} of their worth when trained on synthetic rows ({beside}).",
+    )  # type: ignore[arg-type]

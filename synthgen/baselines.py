@@ -27,19 +27,14 @@ class Baseline(NamedTuple):
 
 def baselines(data: Dataset) -> list[Baseline]:
     """Those that suit the data: SMOTE where most columns are numbers, independent columns where there are columns."""
-    found = [
-        Baseline(
-            "bootstrap copy", "Training records, drawn with replacement: faithful, and no more than copies.", copies
-        )
-    ]
+    found = [Baseline("bootstrap copy", "Training records drawn with replacement: faithful, and copies.", copies)]
     if isinstance(data, Table):
         kinds = [c.kind for c in data.schema.columns if c.kind in MODELLED]
-        found.append(
-            Baseline("independent columns", "Each column drawn on its own: right in each, wrong together.", independent)
-        )
+        about = "Each column drawn on its own: right in each, wrong together."
+        found.append(Baseline("independent columns", about, independent))
         if sum(k in ("numeric", "datetime") for k in kinds) > len(kinds) / 2:
-            text = "Between a training row and one of its nearest (Chawla et al. 2002): close to real rows, and to persons."
-            found.append(Baseline("SMOTE", text, smote))
+            about = "Between a training row and one of its nearest (Chawla et al. 2002): near to real rows, and persons."
+            found.append(Baseline("SMOTE", about, smote))
     return found
 
 

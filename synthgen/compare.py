@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from synthgen.data import Dataset, Images, Table, as_dataset
 from synthgen.errors import Interrupted, SynthgenError
 from synthgen.metrics.features import Features
 from synthgen.metrics.fidelity import detection
+from synthgen.metrics.score import Score
 from synthgen.report.blocks import Cell, Finding, Interval, Intervals, Rows, Section
 from synthgen.report.evaluate import evaluate
 from synthgen.report.result import Report, Setup
@@ -65,6 +66,15 @@ class Trial(NamedTuple):
         return self.name + "".join(f" {k}={v}" for k, v in self.settings.items())
 
 
+class Effort(NamedTuple):
+    """What fits may take: options of Synthesizer, seconds for all of them, and whom to ask and tell."""
+
+    options: Mapping[str, Any]
+    seconds: float | None
+    say: Say
+    interrupted: Callable[[], bool] | None
+
+
 class Comparison(NamedTuple):
     """Reports by candidate, baselines too, and one that sums up."""
 
@@ -107,12 +117,12 @@ def best(
     schema = data.schema.drop(options.get("drop", ()))
     holdout = holdout.select(schema.names)
     candidates = [(name, Settings()) for name in _quickest_first("table")] + PRESETS
-    limits = {"options": options | {"sample": None}, "seconds": seconds or SECONDS, "say": lambda t: say(f"auto: {t}")}
+    effort = Effort(options | {"sample": None}, seconds or SECONDS, lambda text: say(f"auto: {text}"), interrupted)
     found: list[tuple[float, Trial]] = []
-    for trial in _trials(candidates, fitted, len(holdout), interrupted=interrupted, **limits):
+    for trial in _trials(candidates, fitted, len(holdout), effort):
         assert isinstance(trial.drawn, Table)
         found.append((_auc(holdout, trial.drawn, schema), trial))
-    chosen, (auc, _) = _winner(found), min(found, key=lambda f: f[0])
+    chosen = _winner(found)
     half = len(holdout) // 2
     floor = _auc(holdout.take(np.arange(half)), holdout.take(np.arange(half, 2 * half)), schema)
     mine = next(a for a, t in found if t is chosen)
@@ -174,14 +184,12 @@ def compare(
 
     for trial in floors:
         judged(trial)
-    options = dict(options or {}) | {"seed": seed}
-    for trial in _trials(
-        candidates, fitted, len(fitted), options=options, seconds=seconds, say=say, interrupted=interrupted
-    ):
+    effort = Effort(dict(options or {}) | {"seed": seed}, seconds, say, interrupted)
+    for trial in _trials(candidates, fitted, len(fitted), effort):
         judged(trial)
         say(f"{trial.label}: fitted and drawn in {trial.seconds:.0f} CPU-s")
     chosen = _best_of([t for t in trials if t not in floors], reports)
-    return Comparison(_summary(dataset, trials, reports, chosen, [b for b in baselines(fitted)]), reports, chosen)
+    return Comparison(_summary(dataset, trials, reports, chosen, baselines(fitted)), reports, chosen)
 
 
 def _split(data: Dataset, most: int | None, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -198,16 +206,7 @@ def _quickest_first(kind: str) -> list[str]:
     return sorted(names, key=lambda n: first.index(n) if n in first else len(first))
 
 
-def _trials(
-    candidates: Sequence[tuple[str, Settings]],
-    fitted: Dataset,
-    n: int,
-    *,
-    options: Mapping[str, Any],
-    seconds: float | None,
-    say: Say,
-    interrupted: Callable[[], bool] | None,
-) -> Any:
+def _trials(candidates: Sequence[tuple[str, Settings]], fitted: Dataset, n: int, effort: Effort) -> Iterator[Trial]:
     """Fit candidates one after the other and let each draw n records; what cannot be fitted is said.
 
     Raises:
@@ -215,19 +214,22 @@ def _trials(
     """
     start, done, failure = time.monotonic(), 0, SynthgenError("no generator for such data is installed")
     for place, (name, settings) in enumerate(candidates):
-        left = None if seconds is None else seconds - (time.monotonic() - start)
-        if left is not None and left <= 0 and done:
-            say(f"no time left to measure {name}")
-            continue
-        share = {} if left is None else {"max_time": max(left, 1e-3) / (len(candidates) - place)}
+        limit: Settings = {}
+        if effort.seconds is not None:
+            left = effort.seconds - (time.monotonic() - start)
+            if left <= 0 and done:
+                effort.say(f"no time left to measure {name}")
+                continue
+            limit = {"max_time": max(left, 1e-3) / (len(candidates) - place)}
+        own = {**effort.options, **settings, **limit}
         try:
-            yield _measure(name, settings, {**options, **settings, **share}, fitted, n, interrupted)
+            yield _measure(name, settings, own, fitted, n, effort.interrupted)
             done += 1
         except Interrupted:
             raise
         except SynthgenError as error:
             failure = error
-            say(f"{name} was left out: {error}")
+            effort.say(f"{name} was left out: {error}")
     if not done:
         raise failure
 
@@ -245,8 +247,8 @@ def _measure(
         raise SynthgenError(f"{name} does not take {'tables' if fitted.kind == 'table' else 'images'}")
     begin = time.process_time()
     synthesizer = Synthesizer(name, **options).fit(fitted, interrupted=interrupted)
-    parts = list(synthesizer.stream(n))
-    drawn: Dataset = type(parts[0]).join(parts)  # type: ignore[arg-type]
+    parts: list[Any] = list(synthesizer.stream(n))
+    drawn: Dataset = type(parts[0]).join(parts)
     if isinstance(drawn, Table):
         drawn = Table(drawn.data, declared=synthesizer.codec.dataset_schema)
     return Trial(name, settings, drawn, time.process_time() - begin)
@@ -294,17 +296,7 @@ def _summary(
     fresh = {s.name: s.fresh for s in first}
     rows.append(("fresh real records", *(fresh.get(k) for k in shown), None))
     figure = next(iter(shown))
-    spread = tuple(
-        Interval(
-            t.label,
-            s.value,
-            s.low if s.low is not None else s.value,
-            s.high if s.high is not None else s.value,
-            s.fresh,
-        )
-        for t in trials
-        for s in [reports[t.label][figure]]
-    )
+    spread = tuple(_interval(t.label, reports[t.label][figure]) for t in trials)
     overview = Section(
         "comparison",
         "Which generator for these data?",
@@ -316,18 +308,7 @@ def _summary(
             Intervals(reports[trials[0].label][figure].about, shown[figure], spread),
         ),
     )
-    parts = [
-        Section(
-            f"candidate-{i}",
-            t.label,
-            about.get(t.name, "Its verdict, and all its scores."),
-            blocks=(
-                Rows("Verdict", ("", "finding"), tuple((f.kind, f.text) for f in reports[t.label].verdict)),
-                _scores(reports[t.label]),
-            ),
-        )
-        for i, t in enumerate(trials)
-    ]
+    parts = [_part(i, t.label, about.get(t.name, ""), reports[t.label]) for i, t in enumerate(trials)]
     setup = Setup(
         data.kind,
         ("training part", first.setup.real[1]),
@@ -340,13 +321,24 @@ def _summary(
     return Report(setup, (overview, *parts))
 
 
+def _interval(name: str, s: Score) -> Interval:
+    low, high = (s.value if end is None else end for end in (s.low, s.high))
+    return Interval(name, s.value, low, high, s.fresh)
+
+
 def _leaking(trials: Sequence[Trial], reports: Mapping[str, Report], floors: Mapping[str, str]) -> list[Finding]:
-    leaks = {
-        t.label: [f.text for f in reports[t.label].verdict if f.kind == "leaks"] for t in trials if t.name not in floors
-    }
-    return [Finding("leaks", f"{name}: {texts[0]}") for name, texts in leaks.items() if texts]
+    """The worst leak of each candidate that leaks."""
+    found = []
+    for label in (t.label for t in trials if t.name not in floors):
+        leaks = [f.text for f in reports[label].verdict if f.kind == "leaks"]
+        found += [Finding("leaks", f"{label}: {leaks[0]}")] if leaks else []
+    return found
 
 
-def _scores(report: Report) -> Rows:
-    rows = tuple((s.name, s.value, s.low, s.high, s.fresh, s.copies, s.independent) for s in report)
-    return Rows("Scores", ("score", "value", "from", "to", "fresh real", "copies", "independent"), rows)
+def _part(place: int, label: str, about: str, report: Report) -> Section:
+    """One candidate: its verdict and all its scores."""
+    verdict = tuple((f.kind, f.text) for f in report.verdict)
+    scores = tuple((s.name, s.value, s.low, s.high, s.fresh, s.copies, s.independent) for s in report)
+    header = ("score", "value", "from", "to", "fresh real", "copies", "independent")
+    blocks = Rows("Verdict", ("", "finding"), verdict), Rows("Scores", header, scores)
+    return Section(f"candidate-{place}", label, about, blocks=blocks)

@@ -21,7 +21,7 @@ def marks(n, seed, side=12, channels=1):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_it_learns_what_is_easy(channels):
     (pixels, labels), (fresh, truth) = marks(200, 0, channels=channels), marks(150, 1, channels=channels)
-    trained = train_classifier(pixels, labels, 3, steps=40)
+    trained = train_classifier(pixels, labels, 3, steps=30)
     assert (trained.predictions(fresh) == truth).mean() > 0.9
     odds = trained.probabilities(fresh)
     assert odds.shape == (150, 3)
@@ -30,14 +30,14 @@ def test_it_learns_what_is_easy(channels):
 
 def test_labels_that_mean_nothing_teach_nothing():
     pixels, labels = marks(200, 0)
-    trained = train_classifier(pixels, np.random.default_rng(2).permutation(labels), 3, steps=40)
+    trained = train_classifier(pixels, np.random.default_rng(2).permutation(labels), 3, steps=30)
     fresh, truth = marks(300, 1)
     assert 0.15 < (trained.predictions(fresh) == truth).mean() < 0.55
 
 
 def test_a_class_without_images_is_not_named():
     pixels, labels = marks(200, 0)
-    trained = train_classifier(pixels[labels < 2], labels[labels < 2], 3, steps=40)
+    trained = train_classifier(pixels[labels < 2], labels[labels < 2], 3, steps=30)
     assert (trained.predictions(marks(150, 1)[0]) < 2).mean() > 0.95
 
 

@@ -420,7 +420,7 @@ def test_intervals_are_as_precise_as_they_are_narrow(given, shown):
 
 def test_percentages_and_short_names():
     assert [percent(v).replace("\u202f", " ") for v in (0, 0.0001, 0.034, 0.0999, 0.336, 1, NAN)] == [
-        "0 %", "<.1 %", "3.4 %", "10 %", "34 %", "100 %", "–"
+        "0 %", "<0.1 %", "3.4 %", "10 %", "34 %", "100 %", "–"
     ]  # fmt: skip
     assert short("abcdef", 6) == "abcdef"
     assert short("abcdefg", 6) == "abcde…"
@@ -442,3 +442,13 @@ def test_the_summary_brings_no_style_and_only_headlines():
 def test_the_page_is_written_as_a_file(tmp_path):
     sample(name=hostile).write(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text("utf-8") == page(sample(name=hostile))
+
+
+def test_no_two_lines_look_the_same():
+    x = (0.0, 1.0)
+    names = ("synthetic, all", "synthetic, rare", "real", "reality", "fresh real", "copies", "chance", "surreal")
+    tree = elements(picture(Lines("t", "x", "y", tuple(Series(name, x, x) for name in names))))
+    classes = [e.get("class") for e in tree if (e.get("class") or "").startswith("line ")]
+    assert len(classes) == 2 * len(names)  # in the legend, and in the picture
+    assert len(set(classes)) == len(names)
+    assert len({e.get("class") for e in tree if (e.get("class") or "").startswith("mark ")}) == len(names) - 1

@@ -9,7 +9,6 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-
 PAIRS = (10, 30)  # quantile bins of numbers, and labels that are told apart, in pairs
 TRIPLES = (5, 10)
 SOME = 60  # triples that are looked at

@@ -97,7 +97,7 @@ class Extractor:
 
 
 def _shape(x: Tensor) -> str:
-    return " x ".join(map(str, x.shape))
+    return " x ".join(map(str, x.shape)) or "one number"
 
 
 def colours(pixels: NDArray[np.uint8], size: int) -> Tensor:
@@ -146,7 +146,7 @@ def _from_file(path: Path) -> Extractor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns that TorchScript is of the past
             network, size, batch = load(path)
-    except ResourceError:
+    except SynthgenError:
         raise
     except Exception as error:
         why = reason(error).split(". ")[0]
@@ -228,10 +228,11 @@ def _dinov2() -> Extractor | None:
         with suppress(SynthgenError):  # most likely a file of weights alone
             return _from_file(path)
     if find_spec("transformers"):
-        cache = Path(import_module("huggingface_hub.constants").HF_HUB_CACHE)
-        for kind in DINO:
-            for path in sorted(cache.glob(f"models--facebook--dinov2-{kind}/snapshots/*/model.safetensors")):
-                return _from_transformers(kind, path)
+        with suppress(Exception):  # whatever is wrong with them, there are other features
+            cache = Path(import_module("huggingface_hub.constants").HF_HUB_CACHE)
+            for kind in DINO:
+                for path in sorted(cache.glob(f"models--facebook--dinov2-{kind}/snapshots/*/model.safetensors")):
+                    return _from_transformers(kind, path)
     return None
 
 
@@ -283,24 +284,24 @@ def _efficientnet() -> Extractor | None:
 def random_network(widths: tuple[int, ...] = (32, 64, 96, 128)) -> Extractor:
     """Convolutions with fixed random weights; features are means and deviations of their channels at every depth.
 
-    Source: Naeem et al., Reliable fidelity and diversity metrics, 2020, on random embeddings.
+    After the first, kernels sum to 0 and signs are dropped, so that contrasts count more than brightness does.
+    Source: Naeem et al., Reliable fidelity and diversity metrics, 2020, on random embeddings; Bruna and Mallat,
+    Invariant scattering convolution networks, 2013.
     """
     random = torch.Generator().manual_seed(0)
-    kernels = [
-        torch.randn(after, before, 3, 3, generator=random) * (2 / (9 * before)) ** 0.5
-        for before, after in pairwise((3, *widths))
-    ]
+    kernels: list[Tensor] = []
+    for before, after in pairwise((3, *widths)):
+        kernel = torch.randn(after, before, 3, 3, generator=random) / (9 * before) ** 0.5
+        kernels.append(kernel - kernel.mean((2, 3), keepdim=True) if kernels else kernel)
 
     def network(x: Tensor) -> Tensor:
         x, found = 2 * x - 1, []
-        for stride, kernel in zip((1, 2, 2, 2), kernels, strict=True):
-            x = functional.conv2d(x, kernel, stride=stride, padding=1).relu()
+        for i, kernel in enumerate(kernels):
+            x = functional.conv2d(x, kernel, stride=2 if i else 1, padding=1).abs()
             found += [x.mean((2, 3)), x.std((2, 3))]
         return torch.cat(found, 1)
 
-    about = (
-        "Convolutions with fixed random weights: it sees colours, textures, sharpness and noise, "
-        "and hardly what a picture shows."
-    )
+    sees = "it sees colours, textures, sharpness and noise, and hardly what a picture shows"
     mark = hashlib.sha256(b"".join(kernel.numpy().tobytes() for kernel in kernels)).hexdigest()
+    about = f"Convolutions with fixed random weights; {sees}."
     return Extractor("random network at 64 px", about, network, mark, 64)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_curve
 from sklearn.model_selection import StratifiedKFold
 
 from synthgen.metrics.statistics import Estimate, auc
@@ -87,8 +88,8 @@ def roc(detection: Detection, points: int = 101) -> tuple[Matrix, Matrix]:
     at = np.linspace(0, 1, points)
     rates = []
     for real, drawn in zip(detection.real, detection.drawn, strict=True):
-        thresholds = np.quantile(real, 1 - at, method="inverted_cdf")
-        rates.append((drawn[:, None] >= thresholds).mean(axis=0))
+        false, found, _ = roc_curve(np.repeat([0, 1], [len(real), len(drawn)]), np.concatenate([real, drawn]))
+        rates.append(np.interp(at, false, found))  # ties make a slope, not a step
     true = np.mean(rates, axis=0) if rates else at
     true[0] = 0
     return at, true

@@ -6,7 +6,7 @@ it finds at few false alarms, and all of them by what they find where there is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -80,8 +80,8 @@ class Round:
     """
 
     members: int
-    synthetic: Floats
-    reference: Floats
+    synthetic: NDArray[np.floating]
+    reference: NDArray[np.floating]
     odds: Floats
 
     def copied(self, points: Points, copies: Points) -> Round:
@@ -216,7 +216,7 @@ def controls(
     return negative, noticed
 
 
-def smallest(noticed: dict[float, bool]) -> float | None:
+def smallest(noticed: Mapping[float, bool]) -> float | None:
     """The smallest share of copies from which on all are noticed; None if not even the largest is."""
     found = None
     for share in sorted(noticed, reverse=True):

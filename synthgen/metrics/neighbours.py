@@ -31,7 +31,7 @@ class Geometry:
     def __init__(self, features: Features, real: Matrix) -> None:
         self.features = features
         self.scales = [_scale(real[:, j]) if features.numeric(name) else None for j, name in enumerate(features.names)]
-        self.missing = np.isnan(real).any(axis=0)
+        self.missing: NDArray[np.bool_] = np.asarray(np.isnan(real).any(axis=0))
         self.columns: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.columns = np.repeat(np.arange(len(self.scales)), [p.shape[1] for p in self._parts(real[:1])])
 

@@ -47,10 +47,9 @@ class Score:
         headline: bool = False,
     ) -> "Score":
         """A score from a value, or a value with both ends of its interval, and floors by the names of their fields."""
-        value, *ends = (estimate,) if isinstance(estimate, float) else estimate
-        low, high = ends or (None, None)
-        beside = (floors.get(k) for k in ("fresh", "copies", "independent"))
-        return cls(name, value, about, better, ideal, low, high, *beside, headline=headline)
+        value, low, high = estimate if isinstance(estimate, tuple) else (estimate, None, None)
+        fresh, copies, independent = (floors.get(k) for k in ("fresh", "copies", "independent"))
+        return cls(name, value, about, better, ideal, low, high, fresh, copies, independent, headline)
 
     @property
     def excess(self) -> float | None:

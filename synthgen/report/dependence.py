@@ -69,7 +69,8 @@ def _together(score: Score, names: Sequence[str], found: dict[str, Matrix]) -> F
     groups = pairs_of(len(names))
     worst = [groups[i] for i in np.argsort(-over)[:3] if over[i] > 0.02]
     named = ", ".join(f"{names[i]!r} with {names[j]!r}" for i, j in worst)
-    beside = f"mean distance {score.value:.3f}; fresh real rows {score.fresh:.3f}, independent columns {score.independent:.3f}"
+    floors = f"fresh real rows {score.fresh:.3f}, independent columns {score.independent:.3f}"
+    beside = f"mean distance {score.value:.3f}; {floors}"
     if score.independent - score.fresh < 0.01:
         return Finding("faithful", f"The columns hardly depend on each other, so pairs say little ({beside}).")
     if lost < 0.2:
@@ -119,8 +120,8 @@ def structure_section(tables: Tables, rows: Floors) -> Section | None:
     return Section(
         "rules",
         "Rules of the real rows",
-        "Columns that determine others, and orders of numbers and dates, found in the real rows. Rules that matter can be "
-        "declared in a schema; generators then hold them in every row.",
+        "Columns that determine others, and orders of numbers and dates, found in the real rows. Rules that matter can "
+        "be declared in a schema; generators then hold them in every row.",
         (Score.of("fidelity.rules", worst.synthetic, about, "less", 0.0, floors),),
         (_kept(shares),),
         (

@@ -14,7 +14,9 @@ from synthgen.report import dependence, disclosure, fidelity, utility
 from synthgen.report.blocks import Section
 from synthgen.report.floors import floors
 from synthgen.report.inputs import Tables, comparable, name_of
+from synthgen.report.membership import membership_section
 from synthgen.report.result import Report, Setup
+from synthgen.report.sides import table_sides
 from synthgen.schema import Schema
 
 NO_CLAIM = "No formal guarantee is claimed for these synthetic records."
@@ -109,11 +111,11 @@ def table_sections(tables: Tables, target: str | None, seed: int, each: Progress
     if chosen:
         test = unseen if tables.holdout else np.concatenate([rows.reference, rows.fresh])
         sections.append(utility.utility_section(tables, chosen, test, _part(each, 0.3, 0.5), seed))
-    records = disclosure.sides(tables)
+    records = table_sides(tables)
     if records is None:
         sections.append(disclosure.unseen_section())
     else:
-        sections.append(disclosure.membership_section(records, _part(each, 0.5, 0.85), seed))
+        sections.append(membership_section(records, _part(each, 0.5, 0.85), seed))
         sections.append(disclosure.copies_section(records, tables.matrices()))
         sections.append(disclosure.inference_section(records, tables, chosen, _part(each, 0.85, 1.0), seed))
     each(1.0)

@@ -57,8 +57,8 @@ def detection_section(tables: Tables, rows: Floors, each: Progress) -> Section:
     return Section(
         "detection",
         "Can synthetic rows be told from real ones?",
-        "Boosted trees learn to tell synthetic rows from held-out real ones, and are tested on others. An AUC of 0.5 is "
-        "what cannot be told apart; what as many fresh real rows get is the best that anyone could ask for.",
+        "Boosted trees learn to tell synthetic rows from held-out real ones, and are tested on others. An AUC of 0.5 "
+        "is what cannot be told apart; what as many fresh real rows get is the best that anyone could ask for.",
         (score,),
         (_told(auc, floor, given_away),),
         tuple(blocks),

@@ -66,17 +66,10 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "name": named,
-        "prose": prose,
-        "sha256": _sha256,
-        "picture": picture,
-        "figures": figures,
-        "strip": strip,
-    }
-    environment.filters |= {"estimate": _estimate, "good": _good, "runs": _runs, "key": key}
-    environment.tests |= {"small": _small, "figure": _is_figure}
-    environment.filters["numeric"] = _numeric
+    environment.filters |= {"name": named, "prose": prose, "estimate": _estimate, "good": _good, "sha256": _sha256}
+    environment.filters |= {"picture": picture, "figures": figures, "strip": strip, "key": key}
+    environment.filters |= {"runs": _runs, "numeric": _numeric}
+    environment.tests |= {"small": _small}
     return environment.get_template("page.html")
 
 

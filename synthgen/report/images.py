@@ -1,4 +1,4 @@
-"""Images of a report: kernel distance in a named feature space, classes, a network trained on them, nearest real ones."""
+"""Images of a report: distances in a named feature space, classes, a network trained on them, nearest real ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,10 @@ from synthgen.metrics.pictures import frechet_distance, inception_score, kernel_
 from synthgen.metrics.score import Score
 from synthgen.metrics.statistics import proportion
 from synthgen.report.blocks import Finding, Gallery, Rows, Section, Shares
-from synthgen.report.disclosure import Sides, copies_section, membership_section, unseen_section
+from synthgen.report.disclosure import copies_section, unseen_section
+from synthgen.report.membership import membership_section
+from synthgen.report.sides import Matrix, Side, Sides
 
-Matrix = NDArray[np.float64]
 Progress = Callable[[float], None]
 
 LEAST = 20  # images below which every figure is noise
@@ -64,7 +65,7 @@ def read_others(real: Images, others: Mapping[str, Any], names: Mapping[str, str
     drawn = given if isinstance(given, Images) else _read(given, names["synthetic"], names["real"])
     if drawn.schema.shape != real.schema.shape and isinstance(source, str | Path):
         real = read_images(Path(source), schema=drawn.schema.model_copy(update={"classes": real.schema.classes}))
-    found = {"real": real, "synthetic": drawn}
+    found: dict[str, Any] = {"real": real, "synthetic": drawn}
     if (held := others["holdout"]) is not None:
         path = isinstance(held, str | Path)
         found["holdout"] = _read(held, names["holdout"], names["real"], real) if path else as_dataset(held)
@@ -124,7 +125,7 @@ def image_sections(
     pictures = Pictures(pairs["real"], pairs["synthetic"], pairs.get("holdout"), extractor)
     scale = float(found["real"].std())
     sections = [
-        fidelity_section(pictures, lambda x: extractor(x) / scale, rng),
+        fidelity_section(pictures, lambda x: extractor(x).astype(np.float64) / scale, rng),
         *class_sections(pictures, seed, lambda share: each(0.5 + 0.25 * share)),
         gallery_section(pictures, rng),
         *disclosure_sections(pictures, seed, lambda share: each(0.75 + 0.25 * share)),
@@ -155,7 +156,7 @@ def _sets(
     order = rng.permutation(len(unseen))
     n = min(len(unseen) // 2, len(pictures.synthetic[1]))
     real = pictures.real[1]
-    blurred = embed(class_means(pictures.real[0], min(n, BLURRED), rng)).astype(np.float64)
+    blurred = embed(class_means(pictures.real[0], min(n, BLURRED), rng))
     parts = (pictures.synthetic[1][:n], unseen[order[n : 2 * n]], real[rng.integers(0, len(real), n)], blurred)
     return unseen[order[:n]], dict(zip(SETS, parts, strict=True))
 
@@ -166,27 +167,14 @@ def fidelity_section(pictures: Pictures, embed: Callable[[Any], Matrix], rng: np
     where, inception = f"in features of {pictures.extractor.name}", pictures.extractor.is_inception
     kernel = {name: kernel_distance(reference, x) for name, x in sets.items()}
     own = kernel["value"]
-    scores = [
-        Score(
-            "fidelity.kernel",
-            1000 * own.value,
-            f"kernel distance (x 1000) from held-out images {where}{' (KID)' if inception else ''}",
-            "less",
-            0.0,
-            1000 * (own.value - 1.96 * own.error),
-            1000 * (own.value + 1.96 * own.error),
-            *(1000 * kernel[k].value for k in SETS[1:]),
-            headline=True,
-        )
-    ]
+    interval = tuple(1000 * v for v in (own.value, own.value - 1.96 * own.error, own.value + 1.96 * own.error))
+    about = f"kernel distance (x 1000) from held-out images {where}{' (KID)' if inception else ''}"
+    floors = {k: 1000 * d.value for k, d in kernel.items()}
+    scores = [Score.of("fidelity.kernel", interval, about, "less", 0.0, floors, headline=True)]  # type: ignore[arg-type]
     frechet = {k: frechet_distance(reference, sets[k]) for k in SETS[:3]}  # too few blurred means for a covariance
     name = "FID" if inception else "Fréchet distance"
     about = f"{name} {where}, of {len(reference)} images; it depends on how many"
-    scores.append(
-        Score(
-            "fidelity.frechet", frechet["value"], about, "less", 0.0, fresh=frechet["fresh"], copies=frechet["copies"]
-        )
-    )
+    scores.append(Score.of("fidelity.frechet", frechet["value"], about, "less", 0.0, frechet))
     near = {k: neighbourhoods(reference, x) for k, x in sets.items()}
     for field, about in (
         ("precision", "share of synthetic images that lie among real ones"),
@@ -195,22 +183,24 @@ def fidelity_section(pictures: Pictures, embed: Callable[[Any], Matrix], rng: np
         ("coverage", "share of real images whose neighbourhood holds a synthetic one"),
     ):
         values = {k: float(getattr(near[k], field)) for k in SETS}
-        ideal = values["fresh"]
-        better = "near" if field == "density" else "more"
-        scores.append(Score(f"fidelity.{field}", values.pop("value"), about, better, ideal, **values))  # type: ignore[arg-type]
+        better: Literal["near", "more"] = "near" if field == "density" else "more"
+        scores.append(Score.of(f"fidelity.{field}", values["value"], about, better, values["fresh"], values))
     return Section(
         "fidelity",
         "How close are the images?",
-        f"All figures are taken {where}: {pictures.extractor.about}. They rank sets of images in this space and no other.",
+        f"All figures are taken {where}: {pictures.extractor.about}. They rank images in this space and no other.",
         tuple(scores),
         (_close(scores[0]), *_spread(near)),
     )
 
 
 def _close(score: Score) -> Finding:
-    assert score.fresh is not None and score.independent is not None and score.low is not None
+    assert score.fresh is not None
+    assert score.independent is not None
+    assert score.low is not None
     part = (score.value - score.fresh) / max(score.independent - score.fresh, 1e-9)
-    beside = f"kernel distance {score.value:.0f}; fresh real images {score.fresh:.0f}, blurred class means {score.independent:.0f}"
+    floors = f"fresh real images {score.fresh:.0f}, blurred class means {score.independent:.0f}"
+    beside = f"kernel distance {score.value:.0f}; {floors}"
     if score.low <= score.fresh or part < 0.02:
         return Finding("faithful", f"The images cannot be told from real ones by their features ({beside}).")
     if part < 0.1:
@@ -287,7 +277,7 @@ def _utility(pictures: Pictures, test: Images, seed: int, each: Progress) -> Sec
             np.concatenate([real.labels[:n], drawn.labels[:n]]),
         ),
     }
-    hits, scores = dict[str, NDArray[np.bool_]](), []
+    hits = dict[str, NDArray[np.bool_]]()
     for i, (name, (x, y)) in enumerate(sets.items()):
         network = train_classifier(x, y, classes, seed=seed, report=lambda share, i=i: each((i + share) / len(sets)))  # type: ignore[misc]
         hits[name] = network.predictions(test.pixels) == test.labels
@@ -296,30 +286,14 @@ def _utility(pictures: Pictures, test: Images, seed: int, each: Progress) -> Sec
     figure = {name: proportion(int(h.sum()), len(h)) for name, h in hits.items()}
     own, beside = figure["synthetic"], figure["real"]
     about = "accuracy on real images of a small network trained on synthetic ones"
-    scores.append(
-        Score(
-            "utility.network",
-            own.value,
-            about,
-            "more",
-            1.0,
-            own.low,
-            own.high,
-            beside.value,
-            beside.value,
-            1 / classes,
-            headline=True,
-        )
-    )
+    floors = {"fresh": beside.value, "copies": beside.value, "independent": 1 / classes}
+    scores = [Score.of("utility.network", own, about, "more", 1.0, floors, headline=True)]
     legacy = "legacy: Inception score by a small network of these classes; it sees no real image, and is no Inception's"
     scores.append(Score("utility.inception_score", sure[0], legacy, "near", sure[1], fresh=sure[1]))
     lost = (beside.value - own.value) / max(beside.value - 1 / classes, 1e-9)
-    text = f"a network trained on synthetic images names {own.value:.1%} of real ones, one trained on real images {beside.value:.1%}"
-    finding = (
-        Finding("useful", f"Little is lost: {text}.")
-        if lost < 0.05
-        else Finding("useful" if lost < 0.15 else "useless", f"{lost:.0%} of the worth is lost: {text}.")
-    )
+    text = f"trained on synthetic images, a network names {own.value:.1%} of real ones; on real ones {beside.value:.1%}"
+    how = "Little" if lost < 0.05 else f"{lost:.0%} of the worth"
+    finding = Finding("useful" if lost < 0.15 else "useless", f"{how} is lost: {text}.")
     rows = tuple(
         (name, *(float(h[test.labels == k].mean()) if (test.labels == k).any() else None for h in hits.values()))
         for k, name in enumerate(real.schema.classes)
@@ -327,8 +301,8 @@ def _utility(pictures: Pictures, test: Images, seed: int, each: Progress) -> Sec
     return Section(
         "utility",
         "Training on the images",
-        "A small network learns the classes from synthetic images and is tested on real ones. It is blind to blur: high "
-        "accuracy does not mean faithful images.",
+        "A small network learns the classes from synthetic images and is tested on real ones. It is blind to blur: "
+        "high accuracy does not mean faithful images.",
         tuple(scores),
         (finding,),
         (
@@ -364,20 +338,22 @@ def disclosure_sections(pictures: Pictures, seed: int, each: Progress) -> list[S
     if pictures.holdout is None:
         return [unseen_section()]
     reduce = _components(pictures.real[1])
-    parts = []
-    for images, x in (pictures.real, pictures.holdout, pictures.synthetic):
-        points = reduce(x)
-        parts.append((points.astype(np.float32), points))
-    keys = tuple(_keys(images) for images, _ in (pictures.real, pictures.holdout, pictures.synthetic))
-    records = Sides(*parts)
-    return [membership_section(records, each, seed), copies_section(records, keys)]  # type: ignore[arg-type]
+    real, unseen, drawn = pictures.real, pictures.holdout, pictures.synthetic
+    records = Sides(reduce(real[1]), reduce(unseen[1]), reduce(drawn[1]))
+    keys = _keys(real[0]), _keys(unseen[0]), _keys(drawn[0])
+    return [membership_section(records, each, seed), copies_section(records, keys)]
 
 
-def _components(x: Matrix) -> Callable[[Matrix], Matrix]:
-    """The projection on the leading principal components."""
+def _components(x: Matrix) -> Callable[[Matrix], Side]:
+    """The projection on the leading principal components, as points and as features."""
     mean = x.mean(axis=0)
     vectors = np.linalg.eigh(np.cov((x - mean).T))[1][:, ::-1][:, :COMPONENTS]
-    return lambda y: np.asarray((y - mean) @ vectors)
+
+    def project(y: Matrix) -> Side:
+        found = (y - mean) @ vectors
+        return Side(found.astype(np.float32), found)
+
+    return project
 
 
 def _keys(images: Images) -> Matrix:

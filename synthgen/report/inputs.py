@@ -84,8 +84,8 @@ def comparable(real: Table, synthetic: Table, holdout: Table | None, names: Mapp
     others = {"synthetic": synthetic} | ({"holdout": holdout} if holdout is not None else {})
     for role, table in {"real": real, **others}.items():
         if len(table) < LEAST:
-            rows = "1 row" if len(table) == 1 else f"{len(table)} rows"
-            raise SynthgenError(f"{names[role]} has {rows}; a report needs at least {LEAST}")
+            has = "1 row" if len(table) == 1 else f"{len(table)} rows"
+            raise SynthgenError(f"{names[role]} has {has}; a report needs at least {LEAST}")
     present = [c.name for c in schema.columns if c.kind in MODELLED]
     for role, table in others.items():
         notes += _same_columns(schema, table, names["real"], names[role])

@@ -69,8 +69,8 @@ def utility_section(tables: Tables, target: str, test: Matrix, each: Progress, s
     return Section(
         "utility",
         f"Predicting {target!r}",
-        f"Models trained on synthetic rows are tested on unseen real ones, beside the same trained on as many real rows. "
-        f"The figure is the {figure}.",
+        "Models trained on synthetic rows are tested on unseen real ones, beside the same trained on as many real "
+        f"rows. The figure is the {figure}.",
         tuple(scores),
         (_worth(scores[0], target, bool(task.classes)),),
         tuple(blocks),
@@ -103,13 +103,11 @@ def _scores(kind: str, found: dict[tuple[str, str], Result], classes: bool) -> l
         if classes
         else f"error on real rows, in deviations, of {KINDS[kind]} trained on synthetic ones"
     )
-    better, ideal = ("more", 1.0) if classes else ("less", 0.0)
     floors = {"fresh": real.value, "copies": real.value, "independent": chance.value}
-    return [
-        Score(
-            f"utility.{kind}", own.value, about, better, ideal, own.low, own.high, **floors, headline=kind == "boosted"
-        )  # type: ignore[arg-type]
-    ]
+    headline = kind == "boosted"
+    if classes:
+        return [Score.of(f"utility.{kind}", own, about, "more", 1.0, floors, headline)]
+    return [Score.of(f"utility.{kind}", own, about, "less", 0.0, floors, headline)]
 
 
 def _table(found: dict[tuple[str, str], Result], task: Task) -> Rows:
@@ -127,22 +125,15 @@ def _by_class(found: dict[tuple[str, str], Result], task: Task) -> Rows:
 
 
 def _worth(score: Score, target: str, classes: bool) -> Finding:
-    assert score.fresh is not None and score.independent is not None
+    assert score.fresh is not None
+    assert score.independent is not None
     sign = 1 if classes else -1
     gap, range_ = sign * (score.fresh - score.value), sign * (score.fresh - score.independent)
     figure = "AUC" if classes else "error"
     beside = f"{figure} {score.value:.3f}; trained on real rows {score.fresh:.3f}"
     if range_ < 0.02:
-        return Finding(
-            "unseen",
-            f"{target!r} can hardly be predicted from real rows ({figure} {score.fresh:.3f}): utility says little.",
-        )
-    if gap < 0.1 * range_:
-        return Finding(
-            "useful", f"Boosted trees that predict {target!r} lose little when trained on synthetic rows ({beside})."
-        )
-    kind = "useful" if gap < 0.25 * range_ else "useless"
-    return Finding(
-        kind,
-        f"Boosted trees that predict {target!r} lose {gap / range_:.0%} of their worth when trained on synthetic rows ({beside}).",
-    )  # type: ignore[arg-type]
+        text = f"{target!r} can hardly be predicted from real rows ({figure} {score.fresh:.3f}): utility says little."
+        return Finding("unseen", text)
+    lost = "little" if gap < 0.1 * range_ else f"{gap / range_:.0%} of their worth"
+    text = f"Boosted trees that predict {target!r} lose {lost} when trained on synthetic rows ({beside})."
+    return Finding("useful" if gap < 0.25 * range_ else "useless", text)

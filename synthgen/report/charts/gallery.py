@@ -12,7 +12,7 @@ from PIL import Image
 
 from synthgen.report.blocks import Gallery
 from synthgen.report.charts.svg import tag
-from synthgen.report.charts.words import clean, named
+from synthgen.report.charts.words import named, prose
 
 SMALL, LARGE = 56, 128  # pixels: smaller pictures are enlarged, larger ones reduced
 
@@ -21,7 +21,7 @@ def gallery(block: Gallery) -> Markup:
     """A table of pictures, with the caption of each row at its left."""
     head = tag("tr", tag("td"), *(tag("th", named(name), scope="col") for name in block.columns))
     rows = (_row(block, i, caption) for i, caption in enumerate(block.captions))
-    caption = tag("caption", block.title, class_="hidden")
+    caption = tag("caption", prose(block.title), class_="hidden")
     parts = (tag("thead", head) if block.columns else "", tag("tbody", *rows))
     return tag("table", caption, *parts, class_="gallery")
 
@@ -33,7 +33,7 @@ def _row(block: Gallery, i: int, caption: str) -> Markup:
 
 def _alt(block: Gallery, column: int, caption: str) -> str:
     heading = block.columns[column] if column < len(block.columns) else f"picture {column + 1}"
-    return clean(f"{caption}: {heading}")
+    return prose(f"{caption}: {heading}")
 
 
 def _picture(pixels: NDArray[np.uint8], alt: str) -> Markup:

@@ -13,7 +13,7 @@ from PIL import Image
 from synthgen.report.blocks import Cell, Heat, Rows
 from synthgen.report.charts.gallery import data_uri
 from synthgen.report.charts.svg import LETTER, drawing, label, tag
-from synthgen.report.charts.words import isolated, number, short
+from synthgen.report.charts.words import breadth, isolated, number, short
 
 SHADES = (  # from nothing to the most; each darker than the one before
     (248, 247, 251),
@@ -38,7 +38,7 @@ def heat(block: Heat) -> Markup:
     """A picture of the values: cells with titles, or one small image where there are very many."""
     values, n = _square(block), len(block.names)
     size = 26.0 if n <= WRITTEN else max(15.0, 390 / n) if n <= ONE_BY_ONE else WIDE / n
-    longest = max((len(short(name, LETTERS)) for name in block.names), default=0)
+    longest = max((breadth(short(name, LETTERS)) for name in block.names), default=0.0)
     left = LETTER * longest + 10
     top = left * 0.82 + 6  # of labels that rise by 55 degrees
     cells = _cells(block, values, left, top, size) if n <= ONE_BY_ONE else [_image(values, block.most, left, top, size)]

@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup
 
 from synthgen.report.blocks import Cell, Rows, Shares
-from synthgen.report.charts.svg import LETTER, WIDTH, Axis, drawing, label, legend, line, path, roles, spanning, tag
-from synthgen.report.charts.words import THIN, isolated, percent, short
+from synthgen.report.charts.svg import LETTER, WIDTH, Axis, drawing, label, legend, line, path, roles, tag
+from synthgen.report.charts.words import THIN, breadth, isolated, percent, short
 
 MOST = 24  # labels with bars
 LISTED = 60  # rows of figures
@@ -76,7 +76,7 @@ def _histogram(block: Shares, classes: list[str], top: float) -> tuple[list[Mark
     x = Axis(0, max(1, len(block.labels) - 1), LEFT, WIDTH - RIGHT)
     y = Axis(0, highest * 1.05 or 1.0, top + TALL, top + 4)
     hundreds = Axis(0, 100 * y.high, y.start, y.end)
-    parts = [_level(figure + THIN + "%" if value else "0", hundreds(value)) for value, figure in hundreds.ticks(3)]
+    parts = [_level(f"{value:g}{THIN}%" if value else "0", hundreds(value)) for value, _ in hundreds.ticks(4)]
     for values, class_ in sorted(zip(heights, classes, strict=True), key=lambda each: each[1] != "real"):
         parts += _steps(values, class_, x, y)
     parts.append(line(LEFT, y(0), WIDTH - RIGHT, y(0), "axis"))
@@ -102,7 +102,7 @@ def _bounds(labels: tuple[str, ...], x: Axis, bottom: float) -> list[Markup]:
     """A few bounds of bins, as many as have room."""
     if not labels:
         return []
-    widest = LETTER * max(len(short(text, 14)) for text in labels) + 14
+    widest = LETTER * max(breadth(short(text, 14)) for text in labels) + 14
     shown = max(2, min(5, len(labels), int((WIDTH - LEFT - RIGHT) / widest)))
     places = sorted({round(i) for i in np.linspace(0, len(labels) - 1, shown)})
     anchors = {0: "start", len(labels) - 1: "end"}
@@ -115,7 +115,8 @@ def _bounds(labels: tuple[str, ...], x: Axis, bottom: float) -> list[Markup]:
 
 def _bars(block: Shares, classes: list[str], top: float) -> tuple[list[Markup], float]:
     """For each label one bar of each series, with its share behind it."""
-    x = spanning([0, *np.nan_to_num([v[:MOST] for v in block.series.values()]).ravel()], NAMES, WIDTH - VALUES)
+    longest = max(np.nan_to_num([v[:MOST] for v in block.series.values()]).ravel().tolist(), default=0.0)
+    x = Axis(0, longest or 1.0, NAMES, WIDTH - VALUES)
     parts, y, each = [], top + 4, len(classes) * (BAR + GAP) + BETWEEN
     for i, name in enumerate(block.labels[:MOST]):
         middle = y + (each - BETWEEN - GAP) / 2

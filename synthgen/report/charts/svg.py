@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from synthgen.report.charts.words import clean, number, short, text
+from synthgen.report.charts.words import breadth, clean, number, short, text
 
 WIDTH = 360  # pixels of a chart, so that one fits a telephone without being scaled
 LETTER = 6.7  # pixels of a letter, about
@@ -60,21 +60,23 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
-    """The path through points, in whole and half pixels."""
+    """The path through points, to a tenth of a pixel."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}".replace(".0", "") for x, y in points)
 
 
-def role(name: str, others: int = 0) -> str:
-    """The class of a series: by its name, or one of those that stand for no kind of records."""
+def _role(name: str, others: int) -> str:
+    """The class of a series: by its name, or the next of those that stand for no kind of records."""
     known = (class_ for word, class_ in ROLES if word in name.lower())
     return next(known, f"other{others % 3}")
 
 
 def roles(names: Iterable[str]) -> list[str]:
-    """The classes of several series, as different as can be."""
+    """The classes of several series, none twice as long as there are enough."""
     found: list[str] = []
     for name in names:
-        found.append(role(name, sum(r.startswith("other") for r in found)))
+        others = sum(class_.startswith("other") for class_ in found)
+        class_ = _role(name, others)
+        found.append(class_ if class_ not in found else _role("", others))
     return found
 
 
@@ -132,9 +134,9 @@ def legend(entries: Sequence[tuple[str, Callable[[float, float], Markup]]], widt
     """Keys with their names in as many lines as they need, and the pixels that takes; a key draws itself at a point."""
     x, y, parts = 0.0, 10.0, []
     for name, key in entries:
-        needed = 26 + LETTER * min(len(clean(name)), 30) + 14
+        needed = 26 + LETTER * min(breadth(name), 46) + 14
         if x and x + needed - 14 > width:
             x, y = 0.0, y + 18
-        parts += [key(x, y), label(x + 26, y + 4, name, 30)]
+        parts += [key(x, y), label(x + 26, y + 4, name, 46)]
         x += needed
     return tag("g", *parts), y + 12

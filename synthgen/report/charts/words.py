@@ -40,6 +40,8 @@ def number(value: Real | float, decimals: int | None = None) -> str:
         mantissa, exponent = f"{size:.1e}".split("e")
         return f"{sign}{mantissa}×10{str(int(exponent)).translate(_RAISED)}"
     digits = f"{size:,.{_decimals(size) if decimals is None else decimals}f}".replace(",", THIN)
+    if not digits.strip("0."):
+        return "0"
     return sign + (digits[1:] if digits.startswith("0.") else digits)
 
 
@@ -62,12 +64,12 @@ def estimate(value: float, low: float | None, high: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage: 34 %, 3.4 %, <.1 %."""
+    """A share as a percentage: 34 %, 3.4 %, <0.1 %."""
     if math.isnan(share):
         return NONE
     if 0 < share < 0.0005:
-        return f"<.1{THIN}%"
-    return number(100 * share, 1 if 0 < share < 0.0995 else 0) + THIN + "%"
+        return f"<0.1{THIN}%"
+    return f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f}{THIN}%"
 
 
 def clean(value: str) -> str:
@@ -84,17 +86,20 @@ def _written(c: str) -> str:
 
 
 def short(value: str, limit: int) -> str:
-    """The text without its end where it is wider than so many letters; Chinese letters count twice."""
-    value, width = clean(value), 0
+    """The text without its end where it is wider than so many letters."""
+    value, width, kept = clean(value), 0.0, 0
     for i, c in enumerate(value):
         width += _width(c)
+        if width <= limit - 1:  # room for the dots
+            kept = i + 1
         if width > limit:
-            cut = i
-            while cut and width > limit - 1:  # room for the dots
-                cut -= 1
-                width -= _width(value[cut])
-            return value[: cut + 1].rstrip("\u200d ") + "…"
+            return value[:kept].rstrip("\u200d ") + "…"
     return value
+
+
+def breadth(value: str) -> float:
+    """How many small letters are as wide as the text."""
+    return sum(_width(c) for c in clean(value))
 
 
 def prose(sentence: str) -> str:
@@ -102,15 +107,18 @@ def prose(sentence: str) -> str:
     return re.sub(r"\S{60,}", lambda name: short(name[0], 60), clean(sentence))
 
 
-def _width(c: str) -> int:
+def _width(c: str) -> float:
+    """Capitals count a quarter more, Chinese letters twice, accents that stand alone not at all."""
     if unicodedata.combining(c):
         return 0
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+    if unicodedata.east_asian_width(c) in "WF":
+        return 2
+    return 1.25 if c.isupper() or c in "mw" else 1
 
 
 def isolated(name: str) -> Markup:
     """A name for titles and descriptions, apart from its neighbours where it is written from right to left."""
-    name = clean(name)
+    name = short(name, 120)
     leftward = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in name)
     return escape(f"\u2068{name}\u2069" if leftward else name)
 

@@ -33,7 +33,9 @@ def baselines(data: Dataset) -> list[Baseline]:
         about = "Each column drawn on its own: right in each, wrong together."
         found.append(Baseline("independent columns", about, independent))
         if sum(k in ("numeric", "datetime") for k in kinds) > len(kinds) / 2:
-            about = "Between a training row and one of its nearest (Chawla et al. 2002): near to real rows, and persons."
+            about = (
+                "Between a training row and one of its nearest (Chawla et al. 2002): near to real rows, and persons."
+            )
             found.append(Baseline("SMOTE", about, smote))
     return found
 

@@ -266,7 +266,7 @@ def _winner(found: Sequence[tuple[float, Trial]]) -> Trial:
 
 
 def _best_of(trials: Sequence[Trial], reports: Mapping[str, Report]) -> Choice:
-    """The candidate that comes closest to real records, among those that leak no more than slightly if there are any."""
+    """The candidate that comes closest to real records; the quickest of equals."""
     figure = "fidelity.detection" if isinstance(trials[0].drawn, Table) else "fidelity.kernel"
     found = [(reports[t.label][figure].value, t) for t in trials]
     chosen = _winner(found)
@@ -300,7 +300,7 @@ def _summary(
     overview = Section(
         "comparison",
         "Which generator for these data?",
-        "Each was fitted on the same two thirds and judged by the rest. Baselines need no fitting; what they reach says "
+        "Each was fitted on the same two thirds and judged by the rest. Baselines fit nothing: what they reach says "
         "nothing for a generator.",
         findings=(Finding("faithful", chosen.reason + "."), *_leaking(trials, reports, about)),
         blocks=(

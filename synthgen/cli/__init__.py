@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from synthgen import __version__
+from synthgen.cli.compare import compare
 from synthgen.cli.console import printable
 from synthgen.cli.fit import fit
 from synthgen.cli.generate import generate
 from synthgen.cli.inspect import info, list_, schema
+from synthgen.cli.report import report
 from synthgen.cli.use import anomalies, impute, interpolate
 from synthgen.errors import Interrupted, ResourceError, SynthgenError, near
 
@@ -36,7 +38,7 @@ def app(debug: bool) -> None:
     """Fit a generative model on your own table or images, generate new records like them."""
 
 
-for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate):
+for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate, report, compare):
     app.add_command(command)
 
 

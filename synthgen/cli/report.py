@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from synthgen.cli.console import Console
 from synthgen.cli.options import check_file, read_data, reading_options
 from synthgen.errors import GateFailed, SynthgenError
-
-if TYPE_CHECKING:
-    from synthgen.report.gate import Check
-    from synthgen.report.result import Report
-
-WORDS = {"useless": "lost", "private": "no leak"}  # of the verdict, where a person says it otherwise
 
 
 @click.command()
@@ -68,6 +62,7 @@ def report(
             check_file(Path(path))
     if out is not None and Path(out).suffix != ".html":
         raise SynthgenError(f"{out} is no place for a page; give -o a name that ends in .html")
+    from synthgen.cli.text import report_text
     from synthgen.files import replacing
     from synthgen.report.evaluate import evaluate
     from synthgen.report.gate import junit as as_junit
@@ -97,7 +92,7 @@ def report(
                 temporary.write_text(text(), "utf-8")
     for note in found.setup.notes:
         console.say(note)
-    console.result(found.to_json().rstrip() if json_path == "-" else _text(found, checks))
+    console.result(found.to_json().rstrip() if json_path == "-" else report_text(found, checks))
     failed = [c for c in checks if not c.passed]
     if failed:
         raise GateFailed(f"{len(failed)} of {len(checks)} thresholds of {gate} failed")
@@ -136,20 +131,3 @@ def _real(path: str, known: Any, schema_path: str | None, delimiter: str | None,
                 )
         table = table.select(known.names)
     return table
-
-
-def _text(found: Report, checks: list[Check]) -> str:
-    """The verdict, the scores beside their floors, and what failed."""
-    lines = [f"{WORDS.get(f.kind, f.kind):>9}  {f.text}" for f in found.verdict]
-    width = max(len(s.name) for s in found)
-    head = ("", "value", "95 % interval", "fresh real", "copies", "independent")
-    table = [f"{head[0]:{width}}  {head[1]:>8}  {head[2]:^17}  {head[3]:>10}  {head[4]:>8}  {head[5]:>11}"]
-    for s in found:
-        interval = f"{s.low:.3f} to {s.high:.3f}" if s.low is not None and s.high is not None else ""
-        floors = [f"{v:.3f}" if v is not None else "–" for v in (s.fresh, s.copies, s.independent)]
-        table.append(
-            f"{s.name:{width}}  {s.value:8.3f}  {interval:^17}  {floors[0]:>10}  {floors[1]:>8}  {floors[2]:>11}"
-        )
-    failed = [f"FAILED {c.text}" for c in checks if not c.passed]
-    passed = [f"all {len(checks)} thresholds hold"] if checks and not failed else []
-    return "\n".join([*lines, "", *table, *([""] if checks else []), *failed, *passed])

@@ -17,6 +17,11 @@ MODELLED = ("numeric", "datetime", "categorical", "boolean")
 LEVELS = 200
 
 
+def learnable(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Features (n, columns) that trees can be fitted on: a column without any value, which they refuse, becomes 0."""
+    return np.where(np.isnan(rows).all(axis=0), 0.0, rows)
+
+
 class Features:
     """Columns of numbers and codes: numbers and dates as they are, labels by their rank among the real ones.
 

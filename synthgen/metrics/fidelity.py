@@ -14,6 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_curve
 from sklearn.model_selection import StratifiedKFold
 
+from synthgen.metrics.features import learnable
 from synthgen.metrics.statistics import Estimate, auc
 
 Matrix = NDArray[np.float64]
@@ -56,7 +57,7 @@ def detection(reference: Matrix, rows: Matrix, seed: int = 0, folds: int = FOLDS
     real_scores, drawn_scores, importances = [], [], np.zeros(x.shape[1])
     for place, (fitted, judged) in enumerate(parts):
         model = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
-        model.fit(x[fitted], drawn[fitted])
+        model.fit(learnable(x[fitted]), drawn[fitted])
         score = model.decision_function(x[judged])
         real_scores.append(score[drawn[judged] == 0])
         drawn_scores.append(score[drawn[judged] == 1])

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from synthgen.metrics.features import learnable
 from synthgen.metrics.neighbours import Points, nearest
 from synthgen.metrics.statistics import LEVEL, Estimate, above_chance, auc, proportion
 
@@ -99,7 +101,7 @@ def log_odds(synthetic: Floats, reference: Floats, judged: Floats, seed: int = 0
     rng = np.random.default_rng(seed)
     x = np.concatenate([part[rng.permutation(len(part))[:n]] for part in (synthetic, reference)])
     model = HistGradientBoostingClassifier(max_iter=60, early_stopping=False, random_state=seed)
-    return np.asarray(model.fit(x, np.repeat([1, 0], n)).decision_function(judged), dtype=np.float64)
+    return np.asarray(model.fit(learnable(x), np.repeat([1, 0], n)).decision_function(judged), dtype=np.float64)
 
 
 def _simple(r: Round) -> dict[str, Floats]:
@@ -120,7 +122,7 @@ def _learned(r: Round, simple: dict[str, Floats], seed: int) -> Floats:
     x = np.stack([*simple.values(), *np.log(r.synthetic.T + TINY), *np.log(r.reference.T + TINY)], axis=1)
     member = np.arange(len(x)) < r.members
     half = np.random.default_rng(seed).random(len(x)) < 0.5
-    scores = np.zeros(len(x))
+    scores = np.full(len(x), 0.5)  # the middle rank, where there is nothing to learn from
     for fitted, judged in ((half, ~half), (~half, half)):
         if len(np.unique(member[fitted])) == 2 and judged.any():
             model = HistGradientBoostingClassifier(
@@ -132,7 +134,8 @@ def _learned(r: Round, simple: dict[str, Floats], seed: int) -> Floats:
 
 
 def _ranks(x: Floats) -> Floats:
-    return np.argsort(np.argsort(x, kind="stable"), kind="stable") / max(1, len(x))
+    """Ranks (n,) in [0, 1]; those of ties are equal, else members, who come first, would lie below others."""
+    return np.asarray((stats.rankdata(x) - 0.5) / len(x))
 
 
 def attack(rounds: Sequence[Round], seed: int = 0) -> list[Attack]:

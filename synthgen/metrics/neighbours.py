@@ -14,7 +14,7 @@ Points = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 CODE = 16  # dimensions of a label: one for each where there are no more, else a random direction
-BLOCK = 1 << 26  # distances that are held at once
+BLOCK = 1 << 25  # distances that are held at once
 
 
 class Geometry:
@@ -88,12 +88,12 @@ def nearest(
         each: called with the share done.
     """
     k, wanted = min(k, len(among)), k
-    b = torch.from_numpy(among)
+    b = torch.from_numpy(among).double()  # in float32 the squares hide small distances, above all of few columns
     squares = (b * b).sum(1)
     distances, indices = [], []
     step = max(1, BLOCK // max(1, len(among)))
     for i in range(0, len(queries), step):
-        a = torch.from_numpy(queries[i : i + step])
+        a = torch.from_numpy(queries[i : i + step]).double()
         found = torch.addmm(squares, a, b.T, alpha=-2).topk(k, dim=1, largest=False).indices
         exact = torch.stack([(a - b[column]).square().sum(1) for column in found.T], dim=1).sqrt()
         exact, order = exact.sort(dim=1)
@@ -102,7 +102,7 @@ def nearest(
         if each:
             each(min(1.0, (i + step) / len(queries)))
     pad = np.minimum(np.arange(wanted), k - 1)
-    return torch.cat(distances).numpy()[:, pad], torch.cat(indices).numpy()[:, pad]
+    return torch.cat(distances).float().numpy()[:, pad], torch.cat(indices).numpy()[:, pad]
 
 
 def row_keys(matrix: Matrix) -> NDArray[np.uint64]:

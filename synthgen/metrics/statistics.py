@@ -66,7 +66,7 @@ def auc(positive: list[Floats], negative: list[Floats], level: float = LEVEL) ->
     a, b = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     value = float(np.mean([part[0].mean() for part in parts]))
     deviation = float(np.sqrt(a.var() / len(a) + b.var() / len(b)))
-    reach = stats.norm.ppf(1 - level / 2) * max(deviation, 0.5 / min(len(a), len(b)))
+    reach = float(stats.norm.ppf(1 - level / 2)) * max(deviation, 0.5 / min(len(a), len(b)))
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
@@ -80,5 +80,5 @@ def above_chance(m: int, n: int, place: int, level: float) -> float:
 
 def spread(samples: list[float], value: float, level: float = LEVEL) -> Estimate:
     """A value with an interval from the deviation of its bootstrap samples, whose mean a distance would shift."""
-    reach = stats.norm.ppf(1 - level / 2) * float(np.std(samples))
+    reach = float(stats.norm.ppf(1 - level / 2) * np.std(samples))
     return Estimate(value, value - reach, value + reach)

@@ -85,7 +85,7 @@ def _written(tables: Tables, name: str, values: Matrix) -> list[str]:
     column = tables.schema[name]
     if column.kind == "datetime" and column.date is not None:
         return [str(t) for t in column.date.render(np.round(values)).to_pylist()]
-    return [f"{v:.4g}" if abs(v) < 1e4 or v != round(v) else f"{v:.0f}" for v in values]
+    return [f"{v:.4g}" if abs(v) < 1000 else f"{v:.0f}" for v in values]
 
 
 def column_shares(tables: Tables, names: Sequence[str]) -> list[Block]:

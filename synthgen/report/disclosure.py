@@ -46,6 +46,7 @@ def copies_section(records: Sides, whole: tuple[Matrix, Matrix, Matrix]) -> Sect
     near, near_floor = near_copies(members[:SEARCHED], others[:JUDGED], some)
     share = near_share(members[:SEARCHED], others[:SEARCHED], some)
     fresh = near_share(members[:half], others[half:], others[: min(half, JUDGED)])
+    copied = near_share(members[:SEARCHED], others[:SEARCHED], members[-JUDGED:])
     return Section(
         "copies",
         "Copies",
@@ -65,7 +66,7 @@ def copies_section(records: Sides, whole: tuple[Matrix, Matrix, Matrix]) -> Sect
                 "share of synthetic records nearer to a training record than to any of as many held-out ones",
                 "near",
                 0.5,
-                {"fresh": fresh.value, "copies": 1.0},
+                {"fresh": fresh.value, "copies": copied.value},
             ),
         ),
         (_copied(own, floor), *_near(near, near_floor, share, fresh)),
@@ -192,7 +193,7 @@ def _extremes(tables: Tables) -> tuple[list[Score], list[Finding]]:
         return [], []
     about = f"share of {theirs} extremes held by fewer than {FEW} training records that synthetic ones emit exactly"
     own, floor = proportion(emitted, theirs), held / theirs
-    score = Score.of("disclosure.extremes", own, about, "less", floor, {"fresh": floor, "copies": 1.0})
+    score = Score.of("disclosure.extremes", own, about, "less", floor, {"fresh": floor})
     if own.low <= floor:
         return [score], []
     text = f"{emitted} of {theirs} extremes that fewer than {FEW} training records hold are emitted exactly"

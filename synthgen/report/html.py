@@ -84,7 +84,7 @@ def _estimate(score: Score) -> str:
 
 def _good(score: Score) -> str:
     """Which way is good, in words and with an arrow."""
-    ideal = f"{score.ideal:g}".removeprefix("0") or "0"
+    ideal = f"{score.ideal:.3g}".removeprefix("0") or "0"
     return {"less": "↓ lower", "more": "↑ higher", "near": f"→ near {ideal}"}[score.better]
 
 

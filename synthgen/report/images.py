@@ -131,7 +131,7 @@ def image_sections(
         *disclosure_sections(pictures, seed, lambda share: each(0.75 + 0.25 * share)),
     ]
     each(1.0)
-    notes = [f"Features: {extractor.name}; {extractor.about}."]
+    notes = [f"Features: {extractor.name}. {extractor.about}"]
     notes += [f"Of {role} images {MOST} were drawn." for role, x in images.items() if len(x) > MOST]
     if pictures.holdout is None:
         notes.append(
@@ -188,7 +188,7 @@ def fidelity_section(pictures: Pictures, embed: Callable[[Any], Matrix], rng: np
     return Section(
         "fidelity",
         "How close are the images?",
-        f"All figures are taken {where}: {pictures.extractor.about}. They rank images in this space and no other.",
+        f"All figures are taken {where}, and rank images in this space and no other. {pictures.extractor.about}",
         tuple(scores),
         (_close(scores[0]), *_spread(near)),
     )

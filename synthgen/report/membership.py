@@ -45,13 +45,14 @@ def membership_section(records: Sides, each: Progress, seed: int = 0) -> Section
         points.append(attacked.points)
     attacks = membership.attack(rounds, seed)
     negative, noticed = membership.controls(calm, points, seed, lambda done: each(0.7 + 0.3 * done))
+    copied = membership.attack([r.copied(x, x[: r.members]) for r, x in zip(calm, points, strict=True)], seed)
     n = sum(len(r.odds) - r.members for r in rounds)
     return Section(
         "membership",
         "Could an attacker say who was in the training data?",
         f"{len(attacks)} attacks score {m} training records and {n} held-out ones. What they find at few false alarms "
         "counts: an average hides the few who are exposed. Intervals and the limits of chance count all attacks.",
-        _scores(attacks, negative),
+        _scores(attacks, {"fresh": negative, "copies": copied}),
         (_found(attacks, negative, m), blocks.Finding("unseen", _limit(noticed))),
         _blocks(attacks, negative, noticed),
     )
@@ -63,21 +64,21 @@ def _attacked(records: Sides) -> int:
     return max(10, min(len(records.members) // 2, len(records.others), ATTACKED, affordable))
 
 
-def _scores(attacks: Sequence[Attack], negative: Sequence[Attack]) -> tuple[Score, ...]:
-    """What the worst attack finds at each rate of false alarms, and overall."""
+def _scores(attacks: Sequence[Attack], controls: Mapping[str, Sequence[Attack]]) -> tuple[Score, ...]:
+    """What the worst attack finds at each rate of false alarms, and overall, beside what it finds in controls."""
     scores = []
     for rate in RATES:
         a, f = membership.worst(attacks, rate)
-        floors = {"fresh": membership.worst(negative, rate)[1].found.value, "copies": 1.0}
+        floors = {k: membership.worst(control, rate)[1].found.value for k, control in controls.items()}
         who = f"the worst of {len(attacks)} attacks ({a.name}, {a.records} records)"
         about = f"share of training records that {who} finds at {rate:.1%} false alarms"
         name = (
             f"disclosure.membership_at_{f'{rate:.1%}'.removesuffix('.0%').removesuffix('%').replace('.', '_')}_percent"
         )
         scores.append(Score.of(name, f.found, about, "less", rate, floors, headline=rate == 0.01))
-    a, calm = (max(some, key=lambda a: a.auc.low) for some in (attacks, negative))
+    a, *others = (max(some, key=lambda a: a.auc.low) for some in (attacks, *controls.values()))
     about = f"AUC of the worst attack ({a.name}, {a.records} records)"
-    floors = {"fresh": calm.auc.value, "copies": 1.0}
+    floors = dict(zip(controls, (o.auc.value for o in others), strict=True))
     return (*scores, Score.of("disclosure.membership_auc", a.auc, about, "near", 0.5, floors))
 
 

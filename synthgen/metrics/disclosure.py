@@ -17,7 +17,7 @@ from synthgen.metrics.statistics import LEVEL, Estimate, difference, proportion
 
 Matrix = NDArray[np.float64]
 
-GUESSES = 1000
+GUESSES = 1000  # at most, each of another record: more of the same would not be independent
 ATTRIBUTES = 10  # that a guess of singling out combines, at most
 CLOSE = 0.05  # of the middle 90 % of a number: near enough to have been inferred
 LINKS = 5  # neighbours that are searched for a match
@@ -48,10 +48,15 @@ def copies(train: Matrix, rows: Matrix) -> NDArray[np.bool_]:
 
 
 def near_share(train: Points, holdout: Points, synthetic: Points) -> Estimate:
-    """Share of synthetic records nearer to a training record than to any of as many held-out ones; ties count half."""
+    """Share of synthetic records nearer to a training record than to any of as many held-out ones; ties count half.
+
+    Those that have the same nearest record fall on one side together: the interval counts them accordingly.
+    """
     n = min(len(train), len(holdout))
-    a, b = (nearest(synthetic, part[:n])[0][:, 0] for part in (train, holdout))
-    return proportion(float((a < b).sum() + 0.5 * (a == b).sum()), len(synthetic))
+    (a, i), (b, j) = ((found[:, 0] for found in nearest(synthetic, part[:n])) for part in (train, holdout))
+    shared = np.bincount(np.where(a <= b, i, n + j))
+    counted = len(synthetic) ** 2 / np.square(shared).sum()
+    return proportion(float(((a < b) + 0.5 * (a == b)).mean()) * counted, counted)
 
 
 def near_copies(train: Points, holdout: Points, synthetic: Points, rate: float = 0.01) -> tuple[Estimate, Estimate]:
@@ -119,7 +124,8 @@ def singling_out(train: Matrix, others: Matrix, synthetic: Matrix, numeric: Sequ
     # a column without numbers has no middle
     middle = [float(np.nanmedian(x)) if not np.isnan(x).all() else 0.0 for x in synthetic.T]
     hits = np.zeros(2, dtype=int)
-    for record in synthetic[rng.integers(0, n, GUESSES)]:
+    chosen = rng.permutation(n)[:GUESSES]
+    for record in synthetic[chosen]:
         fits = [np.arange(n)] * 3
         for j in rng.permutation(len(record))[:ATTRIBUTES]:
             fits = [
@@ -129,7 +135,7 @@ def singling_out(train: Matrix, others: Matrix, synthetic: Matrix, numeric: Sequ
             if len(fits[2]) == 1:
                 break
         hits += [len(kept) == 1 for kept in fits[:2]]
-    return success(int(hits[0]), GUESSES, int(hits[1]), GUESSES)
+    return success(int(hits[0]), len(chosen), int(hits[1]), len(chosen))
 
 
 def _fits(cells: Matrix, said: float, number: bool, middle: float) -> NDArray[np.bool_]:

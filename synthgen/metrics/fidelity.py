@@ -20,6 +20,7 @@ from synthgen.metrics.statistics import Estimate, auc
 Matrix = NDArray[np.float64]
 
 FOLDS = 3
+ROUNDS = 200  # of boosting: half as many miss what others see
 JUDGED = 3000  # rows on which importances are measured
 TAIL = 0.01
 
@@ -56,7 +57,7 @@ def detection(reference: Matrix, rows: Matrix, seed: int = 0, folds: int = FOLDS
     parts = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, drawn))[:folds]
     real_scores, drawn_scores, importances = [], [], np.zeros(x.shape[1])
     for place, (fitted, judged) in enumerate(parts):
-        model = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
+        model = HistGradientBoostingClassifier(max_iter=ROUNDS, early_stopping=False, random_state=seed)
         model.fit(learnable(x[fitted]), drawn[fitted])
         score = model.decision_function(x[judged])
         real_scores.append(score[drawn[judged] == 0])

@@ -13,6 +13,7 @@ from synthgen.metrics.features import Features
 Points = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
+FAR = 10.0  # deviations, on the scale of arsinh
 CODE = 16  # dimensions of a label: one for each where there are no more, else a random direction
 BLOCK = 1 << 25  # distances that are held at once
 
@@ -47,7 +48,8 @@ class Geometry:
                 parts.append(_directions(len(self.features.labels[name]))[np.where(gap, -2, x).astype(np.int64)])
                 continue
             centre, width = scale
-            value = np.where(gap, 0, np.arcsinh((x - centre) / width))
+            # where real rows have no gaps there is no dimension for them: they lie far from all numbers
+            value = np.where(gap, 0 if self.missing[j] else FAR, np.arcsinh((x - centre) / width))
             parts.append(np.stack([value, gap] if self.missing[j] else [value], axis=1).astype(np.float32))
         return parts
 
@@ -91,10 +93,12 @@ def nearest(
     b = torch.from_numpy(among).double()  # in float32 the squares hide small distances, above all of few columns
     squares = (b * b).sum(1)
     distances, indices = [], []
-    step = max(1, BLOCK // max(1, len(among)))
+    step = min(len(queries), max(1, BLOCK // len(among)))
+    room = torch.empty(step, len(among), dtype=b.dtype)  # fresh memory for each block costs as much as the products
     for i in range(0, len(queries), step):
         a = torch.from_numpy(queries[i : i + step]).double()
-        found = torch.addmm(squares, a, b.T, alpha=-2).topk(k, dim=1, largest=False).indices
+        block = torch.addmm(squares, a, b.T, alpha=-2, out=room[: len(a)])
+        found = block.topk(k, dim=1, largest=False).indices
         exact = torch.stack([(a - b[column]).square().sum(1) for column in found.T], dim=1).sqrt()
         exact, order = exact.sort(dim=1)
         distances.append(exact)

@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def proportion(hits: float, n: int, level: float = LEVEL) -> Estimate:
+def proportion(hits: float, n: float, level: float = LEVEL) -> Estimate:
     """A share of n with the exact interval of Clopper and Pearson (1934); halves of hits count as they are."""
     if n == 0:
         return Estimate(float("nan"), 0.0, 1.0)

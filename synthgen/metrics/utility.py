@@ -88,9 +88,16 @@ def _mean(by_class: Matrix) -> float:
 
 
 def _predict(kind: str, x: Matrix, y: Matrix, xt: Matrix) -> Matrix:
-    boosted = HistGradientBoostingRegressor(max_iter=200, early_stopping=False, random_state=0)
+    boosted = HistGradientBoostingRegressor(
+        max_iter=200, max_leaf_nodes=_leaves(len(x)), early_stopping=False, random_state=0
+    )
     model = boosted if kind == "boosted" else make_pipeline(StandardScaler(), Ridge())
     return np.asarray(model.fit(learnable(x), y).predict(xt))
+
+
+def _leaves(n: int) -> int:
+    """Leaves of a tree fitted on n rows: large trees learn few rows by heart."""
+    return int(np.clip(n // 150, 4, 31))
 
 
 def _chances(kind: str, x: Matrix, y: NDArray[np.int64], xt: Matrix, classes: int) -> Matrix:
@@ -104,7 +111,7 @@ def _chances(kind: str, x: Matrix, y: NDArray[np.int64], xt: Matrix, classes: in
     rounds = 200 if len(held) == 2 else max(30, 400 // len(held))
     # without a penalty the leaves of a class that few rows hold diverge, and all probabilities with them
     boosted = HistGradientBoostingClassifier(
-        max_iter=rounds, l2_regularization=1.0, early_stopping=False, random_state=0
+        max_iter=rounds, max_leaf_nodes=_leaves(len(x)), l2_regularization=1.0, early_stopping=False, random_state=0
     )
     model = boosted if kind == "boosted" else make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     with warnings.catch_warnings():

@@ -192,9 +192,9 @@ def _extremes(tables: Tables) -> tuple[list[Score], list[Finding]]:
     if not theirs:
         return [], []
     about = f"share of {theirs} extremes held by fewer than {FEW} training records that synthetic ones emit exactly"
-    own, floor = proportion(emitted, theirs), held / theirs
-    score = Score.of("disclosure.extremes", own, about, "less", floor, {"fresh": floor})
-    if own.low <= floor:
+    own, floor = proportion(emitted, theirs), proportion(held, theirs)
+    score = Score.of("disclosure.extremes", own, about, "less", floor.value, {"fresh": floor.value})
+    if own.low <= floor.high:
         return [score], []
     text = f"{emitted} of {theirs} extremes that fewer than {FEW} training records hold are emitted exactly"
     return [score], [Finding("leaks", f"{text}: {listed(named)}.")]

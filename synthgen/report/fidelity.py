@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from synthgen.metrics.fidelity import Detection, column_distances, detection, present, rare_labels, roc, tail_error
 from synthgen.metrics.score import Score
-from synthgen.metrics.statistics import Estimate, proportion, spread
+from synthgen.metrics.statistics import LEVEL, Estimate, proportion, spread
 from synthgen.report.blocks import Block, Finding, Lines, Rows, Section, Series, listed
 from synthgen.report.columns import column_block, column_shares
 from synthgen.report.floors import Floors
@@ -22,6 +22,7 @@ RESAMPLED = 20  # bootstrap samples of a distance
 SHOWN = 12  # columns with a picture
 NOTABLE = 0.005  # of an AUC: what a column must give away to be named
 RARE = 5
+VISIBLE = 0.02  # beyond its floor, a distance of a column that a person would see
 
 
 def detection_section(tables: Tables, rows: Floors, each: Progress) -> Section:
@@ -90,7 +91,7 @@ def column_section(tables: Tables, rows: Floors, chosen: Sequence[str]) -> Secti
     scores += _tails(tables, rows) + _rare(tables, rows)
     over = found["value"] - found["fresh"]
     order = np.argsort(-over)
-    far = [names[j] for j in order if over[j] > 0.02 and found["value"][j] > 2 * found["fresh"][j]]
+    far = [names[j] for j in order if over[j] > _visible(len(rows.reference), len(names))]
     table, lost = column_block(tables, found["value"], found["fresh"])
     shown = list(dict.fromkeys([*chosen, *(names[j] for j in order[:SHOWN])]))
     most = (found[k].max() for k in ("value", "fresh"))
@@ -115,6 +116,14 @@ def _resampled(rows: Floors, distance: Callable[[Matrix, Matrix], float]) -> Est
         distance(rows.reference[rng.integers(0, n, n)], rows.synthetic[rng.integers(0, n, n)]) for _ in range(RESAMPLED)
     ]
     return spread(samples, distance(rows.reference, rows.synthetic))
+
+
+def _visible(n: int, columns: int) -> float:
+    """From how far beyond its floor a distance is visible, and no luck: of n rows, with so many columns looked at.
+
+    The limit of Kolmogorov and Smirnov at level 0.05 / columns, less the mean distance of two equal samples.
+    """
+    return max(VISIBLE, float(np.sqrt(2 / n) * (np.sqrt(np.log(2 * columns / LEVEL) / 2) - 0.87)))
 
 
 def _tails(tables: Tables, rows: Floors) -> list[Score]:

@@ -19,6 +19,7 @@ Matrix = NDArray[np.float64]
 Progress = Callable[[float], None]
 
 CLASSES = 50
+CODES = 10  # whole numbers of a target that are taken for classes
 KINDS = {"boosted": "boosted trees", "linear": "linear model"}
 TRAINED_ON = ("real", "synthetic", "real + synthetic", "independent columns")
 
@@ -45,9 +46,12 @@ def choose_target(tables: Tables, target: str | None) -> tuple[str | None, str]:
 
 def utility_section(tables: Tables, target: str, test: Matrix, each: Progress, seed: int = 0) -> Section:
     """Models that predict the target, trained on real, synthetic and both, tested on unseen real rows."""
-    task = _task(tables, target, test)
+    column = tables.features.names.index(target)
+    codes = _codes(tables, target)
+    given = (_coded(m, column, codes) for m in (tables.real.matrix, tables.synthetic.matrix, test))
+    task = _task(tables, target, test, codes)
     rng = np.random.default_rng(seed)
-    real, drawn, test = (known(task, m) for m in (tables.real.matrix, tables.synthetic.matrix, test))
+    real, drawn, test = (known(task, m) for m in given)
     if min(len(real), len(test)) < 10 or (task.classes and len(np.unique(real[:, task.column])) < 2):
         return Section("utility", "Utility", f"Too few real rows hold a value of {target!r} to learn from.")
     real = real[rng.permutation(len(real))[: max(len(drawn), 10)]]
@@ -77,8 +81,29 @@ def utility_section(tables: Tables, target: str, test: Matrix, each: Progress, s
     )
 
 
-def _task(tables: Tables, target: str, test: Matrix) -> Task:
+def _codes(tables: Tables, target: str) -> Matrix:
+    """Values of a number that is a code of classes: whole, and not many; none where it is a quantity."""
+    if not tables.features.numeric(target) or tables.schema[target].kind != "numeric":
+        return np.empty(0)
+    y = tables.real.matrix[:, tables.features.names.index(target)]
+    values = np.unique(y[~np.isnan(y)])
+    return values if len(values) <= CODES and (values == np.round(values)).all() else np.empty(0)
+
+
+def _coded(rows: Matrix, column: int, codes: Matrix) -> Matrix:
+    """Rows whose target is the index of its class, -1 where it has none."""
+    if not len(codes):
+        return rows
+    place = np.searchsorted(codes, rows[:, column]).clip(max=len(codes) - 1)
+    rows = rows.copy()
+    rows[:, column] = np.where(codes[place] == rows[:, column], place, -1)
+    return rows
+
+
+def _task(tables: Tables, target: str, test: Matrix, codes: Matrix) -> Task:
     column = tables.features.names.index(target)
+    if len(codes):
+        return Task(column, tuple(f"{v:g}" for v in codes))
     if tables.features.numeric(target):
         y = test[:, column]
         y = y[~np.isnan(y)]

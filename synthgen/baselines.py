@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from synthgen.data import Dataset, Table
 from synthgen.data.cells import column_values, typed_column
 from synthgen.metrics.features import MODELLED, Features
 from synthgen.metrics.neighbours import Geometry, nearest
+from synthgen.schema import Column
 
 NEIGHBOURS = 5  # of which SMOTE takes one
+SEARCHED = 20_000  # rows among which it looks for them
 
 
 class Baseline(NamedTuple):
@@ -54,28 +56,58 @@ def independent(data: Dataset, n: int, seed: int) -> Dataset:
 
 
 def smote(data: Dataset, n: int, seed: int) -> Dataset:
-    """Rows between a record and one of its five nearest; labels, and gaps, are those of either."""
+    """Rows between a record and one of its five nearest; labels, and gaps, are those of either.
+
+    Of more than 20 000 records so many are drawn, between which the rows lie.
+    """
     assert isinstance(data, Table)
-    rng, features = np.random.default_rng(seed), Features(data, data.schema)
-    matrix = features.matrix(data)
-    points = Geometry(features, matrix)(matrix)
-    chosen = rng.integers(0, len(data), n)
-    near = nearest(points[chosen], points, NEIGHBOURS + 1)[1]
-    other = near[np.arange(n), rng.integers(1, near.shape[1], n)]
+    rng = np.random.default_rng(seed)
+    some = data.take(rng.permutation(len(data))[:SEARCHED])
+    features = Features(some, data.schema)
+    first = rng.integers(0, len(some), n)
+    second = _neighbours(features, some)[first, rng.integers(0, NEIGHBOURS, n)]
     step = rng.random(n)
     columns = {}
     for column in data.schema.columns:
-        cells = data.data[column.name]
-        either = pa.array(np.where(step < 0.5, chosen, other))
-        columns[column.name] = cells.take(either)
+        cells = some.data[column.name].combine_chunks()
         if column.name in features.names and features.numeric(column.name):
-            x = column_values(column, cells.combine_chunks())
-            between = x[chosen] + step * (x[other] - x[chosen])
-            whole = column.kind == "datetime" or (x[~np.isnan(x)] == np.round(x[~np.isnan(x)])).all()
-            between = np.round(between) if whole else between
-            kept = np.isnan(between)
-            made = typed_column(column, between)
-            columns[column.name] = (
-                made if not kept.any() else pc.if_else(pa.array(kept), pa.scalar(None, made.type), made)
-            )
+            columns[column.name] = typed_column(column, _between(column, cells, first, second, step))
+        else:
+            columns[column.name] = cells.take(pa.array(np.where(step < 0.5, first, second)))
     return Table(pa.table(columns), None, data.frame, data.schema)
+
+
+def _neighbours(features: Features, data: Table) -> NDArray[np.int64]:
+    """The nearest rows (n, neighbours) of each, without itself."""
+    matrix = features.matrix(data)
+    points = Geometry(features, matrix)(matrix)
+    found = nearest(points, points, NEIGHBOURS + 1)[1]
+    # among equal rows, a row need not be the first that is found
+    others = np.argsort(found == np.arange(len(found))[:, None], axis=1, kind="stable")[:, :NEIGHBOURS]
+    return np.take_along_axis(found, others, axis=1)
+
+
+def _between(
+    column: Column,
+    cells: pa.Array,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    step: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Numbers on the way from those of the first rows to those of the second, with as many decimals as the column."""
+    x: Any = column_values(column, cells)
+    made = x[first] + step * (x[second] - x[first])
+    decimals = _decimals(column, x)
+    made = made if decimals is None else np.round(made, decimals)
+    return np.asarray(np.where(np.isnan(made), x[np.where(step < 0.5, first, second)], made))
+
+
+def _decimals(column: Column, x: NDArray[np.float64]) -> int | None:
+    """How many digits after the point the numbers of a column have at most; None where they have as many as it takes.
+
+    Dates are counted in their unit, of which there is no half.
+    """
+    known = x[np.isfinite(x)]
+    if column.kind == "datetime" or (known == np.round(known)).all():
+        return 0
+    return column.number.decimals[1] if column.number and column.number.decimals else None

@@ -64,6 +64,7 @@ def _resampled(a: Codes, b: Codes, groups: Sequence[tuple[int, ...]], value: flo
 def _together(score: Score, names: Sequence[str], found: dict[str, Matrix]) -> Finding:
     assert score.fresh is not None
     assert score.independent is not None
+    assert score.low is not None
     lost = (score.value - score.fresh) / max(score.independent - score.fresh, 1e-9)
     over = found["value"] - found["fresh"]
     groups = pairs_of(len(names))
@@ -76,6 +77,9 @@ def _together(score: Score, names: Sequence[str], found: dict[str, Matrix]) -> F
     if lost < 0.2:
         end = f" Farthest: {named}." if worst else ""
         return Finding("faithful", f"Pairs of columns go together as in real rows ({beside}).{end}")
+    if score.low <= score.fresh:
+        text = "Pairs of columns go together as in real rows, as far as so few rows can show"
+        return Finding("faithful", f"{text} ({beside}).")
     part = "Some" if lost < 0.5 else "Most" if lost < 0.9 else "Nearly all"
     return Finding(
         "differs",

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from synthgen.data import Dataset, Images, Table, as_dataset
 from synthgen.errors import SynthgenError
 from synthgen.report import dependence, disclosure, fidelity, utility
@@ -109,8 +107,9 @@ def table_sections(tables: Tables, target: str | None, seed: int, each: Progress
     ]
     each(0.3)
     if chosen:
-        test = unseen if tables.holdout else np.concatenate([rows.reference, rows.fresh])
-        sections.append(utility.utility_section(tables, chosen, test, _part(each, 0.3, 0.5), seed))
+        # without a holdout, what models are tested on is what none of real rows was trained on
+        train, test = (tables.real.matrix, unseen) if tables.holdout else (rows.fresh, rows.reference)
+        sections.append(utility.utility_section(tables, chosen, train, test, _part(each, 0.3, 0.5), seed))
     records = table_sides(tables)
     if records is None:
         sections.append(disclosure.unseen_section())

@@ -44,11 +44,13 @@ def choose_target(tables: Tables, target: str | None) -> tuple[str | None, str]:
     return None, "Utility was not measured: name the column to predict with --target."
 
 
-def utility_section(tables: Tables, target: str, test: Matrix, each: Progress, seed: int = 0) -> Section:
-    """Models that predict the target, trained on real, synthetic and both, tested on unseen real rows."""
+def utility_section(
+    tables: Tables, target: str, real: Matrix, test: Matrix, each: Progress, seed: int = 0
+) -> Section:
+    """Models that predict the target, trained on real rows, synthetic ones and both, tested on other real rows."""
     column = tables.features.names.index(target)
     codes = _codes(tables, target)
-    given = (_coded(m, column, codes) for m in (tables.real.matrix, tables.synthetic.matrix, test))
+    given = (_coded(m, column, codes) for m in (real, tables.synthetic.matrix, test))
     task = _task(tables, target, test, codes)
     rng = np.random.default_rng(seed)
     real, drawn, test = (known(task, m) for m in given)

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from synthgen import registry
-from synthgen.baselines import Baseline, baselines
+from synthgen.baselines import baselines
 from synthgen.data import Dataset, Images, Table, as_dataset
 from synthgen.errors import Interrupted, SynthgenError
 from synthgen.metrics.features import Features
 from synthgen.metrics.fidelity import detection
-from synthgen.metrics.score import Score
-from synthgen.report.blocks import Cell, Finding, Interval, Intervals, Rows, Section
+from synthgen.report.comparison import Entry, closest, reason, summed_up, winner
 from synthgen.report.evaluate import evaluate
-from synthgen.report.result import Report, Setup
+from synthgen.report.inputs import name_of
+from synthgen.report.result import Report
 from synthgen.synthesizer import Synthesizer
 
 SAMPLE = 30_000  # rows that `-g auto` fits on or holds out
 HELD_OUT = 1 / 3
 TOO_FEW = 300  # rows below which the measurement would be noise
 SECONDS = 120.0
-TIE = 0.005  # AUC
+LEAST = 60  # records that can be compared: a third of them is judged by
 SHORT = 120.0  # seconds below which images get the quickest generator
 PRESETS: list[tuple[str, dict[str, Any]]] = [  # settings worth measuring beside the defaults
     ("trees", {"trees": 8, "rounds": 500, "candidates": 8})
 ]
-FIGURES = {  # of a comparison: score, heading
-    "fidelity.detection": "detection (AUC)",
-    "fidelity.kernel": "kernel distance",
-    "fidelity.pairs": "pairs",
-    "utility.boosted": "utility",
-    "utility.network": "utility",
-    "disclosure.membership_at_1_percent": "membership at 1 %",
-    "disclosure.nearest_share": "nearest share",
-    "disclosure.copies": "copies",
-}
-
 Say = Callable[[str], None]
 Settings = dict[str, Any]
 
@@ -53,7 +43,7 @@ class Choice(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One candidate that was fitted: what it drew, and how long that took in CPU-seconds."""
+    """One candidate that was fitted: what it drew, and the CPU-seconds that took."""
 
     name: str
     settings: Settings
@@ -67,12 +57,13 @@ class Trial(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """What fits may take: options of Synthesizer, seconds for all of them, and whom to ask and tell."""
+    """What fits may take: options of Synthesizer, seconds for all, with `judging` also what is done between them."""
 
     options: Mapping[str, Any]
     seconds: float | None
     say: Say
     interrupted: Callable[[], bool] | None
+    judging: bool = True
 
 
 class Comparison(NamedTuple):
@@ -118,15 +109,15 @@ def best(
     holdout = holdout.select(schema.names)
     candidates = [(name, Settings()) for name in _quickest_first("table")] + PRESETS
     effort = Effort(options | {"sample": None}, seconds or SECONDS, lambda text: say(f"auto: {text}"), interrupted)
-    found: list[tuple[float, Trial]] = []
+    found: list[tuple[float, float, Trial]] = []
     for trial in _trials(candidates, fitted, len(holdout), effort):
         assert isinstance(trial.drawn, Table)
-        found.append((_auc(holdout, trial.drawn, schema), trial))
-    chosen = _winner(found)
+        found.append((_auc(holdout, trial.drawn, schema), trial.seconds, trial))
+    chosen = winner(found)
     half = len(holdout) // 2
     floor = _auc(holdout.take(np.arange(half)), holdout.take(np.arange(half, 2 * half)), schema)
-    mine = next(a for a, t in found if t is chosen)
-    others = ", ".join(f"{t.label} {a:.3f}" for a, t in sorted(found, key=lambda f: f[0]) if t is not chosen)
+    mine = next(a for a, _, t in found if t is chosen)
+    others = ", ".join(f"{t.label} {a:.3f}" for a, _, t in sorted(found, key=lambda f: f[0]) if t is not chosen)
     reason = (
         f"auto chose {chosen.label} {mine:.3f}: the AUC with which its rows are told from held-out ones "
         f"({f'others: {others}; ' if others else ''}real rows: {floor:.3f}), on a sample of {len(fitted)} rows"
@@ -139,9 +130,11 @@ def compare(
     generators: Sequence[str] = (),
     *,
     target: str | None = None,
+    features: str = "auto",
     options: Mapping[str, Any] | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    name: str | None = None,
     say: Say = lambda text: None,
     report: Callable[[float], None] = lambda done: None,
     interrupted: Callable[[], bool] | None = None,
@@ -152,44 +145,84 @@ def compare(
         data: a path, a pandas frame, anything with an Arrow stream, a Table, or Images.
         generators: their names; all that are installed by default.
         target: column to predict, for utility.
+        features: of images, as `evaluate` takes them.
         options: of Synthesizer, the same for all.
         seconds: that all fits may take together.
         seed: of the split, the fits and the reports.
+        name: what to call the data; their file by default.
         say: called with a sentence when a candidate is done, or cannot be fitted.
         report: called with the share done.
         interrupted: asked whether to stop.
 
     Raises:
         SynthgenError: the data are too few or no generator could be fitted.
+        Interrupted: `interrupted` said so.
     """
-    dataset = as_dataset(data)
-    if len(dataset) < 60:
-        raise SynthgenError(f"{len(dataset)} {dataset.noun} are too few to compare generators; give at least 60")
-    for name in generators:
-        registry.load(name)
+    for generator in generators:
+        registry.load(generator)
+    options = dict(options or {}) | {"seed": seed}
+    dataset = _without(as_dataset(data), options.pop("drop", ()))
+    if len(dataset) < LEAST:
+        raise SynthgenError(f"{len(dataset)} {dataset.noun} are too few to compare generators; give at least {LEAST}")
     fitted, holdout = _split(dataset, None, seed)
-    names = list(generators) or _quickest_first(dataset.kind)
-    candidates = [(name, Settings()) for name in names]
-    reports: dict[str, Report] = {}
-    trials: list[Trial] = []
-    floors = [Trial(b.name, {}, b.draw(fitted, len(fitted), seed), 0.0) for b in baselines(fitted)]
-    steps = 2 * (len(candidates) + len(floors))
+    floors = baselines(fitted)
+    candidates = [(g, Settings()) for g in dict.fromkeys(generators or _quickest_first(dataset.kind))]
+    asked = {"target": target, "features": features, "seed": seed}
+    judge = _Judge(fitted, holdout, asked, len(floors) + len(candidates), report, interrupted)
+    entries = [Entry(f.name, judge(f.name, f.draw(fitted, len(fitted), seed)), None, f.about) for f in floors]
+    notes, failure = list[str](), None
 
-    def judged(trial: Trial) -> None:
-        report((2 * len(reports) + 1) / steps)
-        what = {"real": "training part", "synthetic": trial.label, "holdout": "held-out part"}
-        reports[trial.label] = evaluate(fitted, trial.drawn, holdout, target=target, seed=seed, names=what)
-        trials.append(trial)
-        report(2 * len(reports) / steps)
+    def left_out(text: str) -> None:
+        notes.append(f"{text[0].upper()}{text[1:]}.")
+        say(text)
 
-    for trial in floors:
-        judged(trial)
-    effort = Effort(dict(options or {}) | {"seed": seed}, seconds, say, interrupted)
-    for trial in _trials(candidates, fitted, len(fitted), effort):
-        judged(trial)
-        say(f"{trial.label}: fitted and drawn in {trial.seconds:.0f} CPU-s")
-    chosen = _best_of([t for t in trials if t not in floors], reports)
-    return Comparison(_summary(dataset, trials, reports, chosen, baselines(fitted)), reports, chosen)
+    for trial in _trials(candidates, fitted, len(fitted), Effort(options, seconds, left_out, interrupted, False)):
+        try:
+            entries.append(Entry(trial.label, judge(trial.label, trial.drawn), trial.seconds))
+            say(f"{trial.label}: fitted and drawn in {trial.seconds:.0f} CPU-s")
+        except Interrupted:
+            raise
+        except SynthgenError as error:  # what it drew cannot be compared
+            failure = error
+            left_out(f"{trial.label} was left out: {error}")
+    if len(entries) == len(floors):
+        raise failure or SynthgenError("no generator was fitted")
+    chosen, what = closest(entries), name or name_of(data, "the data")
+    parts = f"two thirds of {what}", f"the rest of {what}"
+    choice = Choice(chosen.name, {}, reason(chosen, entries))
+    return Comparison(summed_up(entries, chosen, parts, notes), {e.name: e.report for e in entries}, choice)
+
+
+@dataclass
+class _Judge:
+    """Reports on what was drawn, one after the other, and the share of all that is done."""
+
+    fitted: Dataset
+    holdout: Dataset
+    asked: Mapping[str, Any]
+    steps: int
+    report: Callable[[float], None]
+    interrupted: Callable[[], bool] | None
+    done: int = 0
+
+    def __call__(self, label: str, drawn: Dataset) -> Report:
+        names = {"real": "training part", "synthetic": label, "holdout": "held-out part"}
+        found = evaluate(self.fitted, drawn, self.holdout, **self.asked, names=names, report=self._heed)
+        self.done += 1
+        return found
+
+    def _heed(self, share: float) -> None:
+        if self.interrupted and self.interrupted():
+            raise Interrupted("interrupted; nothing was written")
+        self.report((self.done + share) / self.steps)
+
+
+def _without(data: Dataset, dropped: Collection[str]) -> Dataset:
+    """The data without some columns, under the schema of all rows: a part of them might look otherwise."""
+    if isinstance(data, Images):
+        return data
+    schema = data.schema.drop(dropped)
+    return data.select(schema.names).declare(schema)
 
 
 def _split(data: Dataset, most: int | None, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -223,13 +256,16 @@ def _trials(candidates: Sequence[tuple[str, Settings]], fitted: Dataset, n: int,
             limit = {"max_time": max(left, 1e-3) / (len(candidates) - place)}
         own = {**effort.options, **settings, **limit}
         try:
-            yield _measure(name, settings, own, fitted, n, effort.interrupted)
-            done += 1
+            trial = _measure(name, settings, own, fitted, n, effort.interrupted)
         except Interrupted:
             raise
         except SynthgenError as error:
             failure = error
             effort.say(f"{name} was left out: {error}")
+            continue
+        done, paused = done + 1, time.monotonic()
+        yield trial
+        start += 0.0 if effort.judging else time.monotonic() - paused
     if not done:
         raise failure
 
@@ -257,88 +293,3 @@ def _measure(
 def _auc(holdout: Table, rows: Table, schema: Any) -> float:
     features = Features(holdout, schema)
     return detection(features.matrix(holdout), features.matrix(rows)).auc.value
-
-
-def _winner(found: Sequence[tuple[float, Trial]]) -> Trial:
-    """The quickest of those that are as good as the best."""
-    least = min(figure for figure, _ in found)
-    return min((t for figure, t in found if figure <= least + TIE), key=lambda t: t.seconds)
-
-
-def _best_of(trials: Sequence[Trial], reports: Mapping[str, Report]) -> Choice:
-    """The candidate that comes closest to real records; the quickest of equals."""
-    figure = "fidelity.detection" if isinstance(trials[0].drawn, Table) else "fidelity.kernel"
-    found = [(reports[t.label][figure].value, t) for t in trials]
-    chosen = _winner(found)
-    score = reports[chosen.label][figure]
-    beside = f"; fresh real {chosen.drawn.noun} get {score.fresh:.3f}" if score.fresh is not None else ""
-    return Choice(
-        chosen.name, chosen.settings, f"{chosen.label} comes closest: {score.about} {score.value:.3f}{beside}"
-    )
-
-
-def _summary(
-    data: Dataset,
-    trials: Sequence[Trial],
-    reports: Mapping[str, Report],
-    chosen: Choice,
-    floors: Sequence[Baseline],
-) -> Report:
-    """One table of all candidates, and the verdict on each."""
-    shown = {k: head for k, head in FIGURES.items() if any(k in [s.name for s in r] for r in reports.values())}
-    about = {b.name: b.about for b in floors}
-    rows: list[tuple[Cell, ...]] = []
-    for trial in sorted(trials, key=lambda t: (t.name in about, t.seconds)):
-        scores = {s.name: s.value for s in reports[trial.label]}
-        seconds = None if trial.name in about else round(trial.seconds, 1)
-        rows.append((trial.label, *(scores.get(k) for k in shown), seconds))
-    first = next(iter(reports.values()))
-    fresh = {s.name: s.fresh for s in first}
-    rows.append(("fresh real records", *(fresh.get(k) for k in shown), None))
-    figure = next(iter(shown))
-    spread = tuple(_interval(t.label, reports[t.label][figure]) for t in trials)
-    overview = Section(
-        "comparison",
-        "Which generator for these data?",
-        "Each was fitted on the same two thirds and judged by the rest. Baselines fit nothing: what they reach says "
-        "nothing for a generator.",
-        findings=(Finding("faithful", chosen.reason + "."), *_leaking(trials, reports, about)),
-        blocks=(
-            Rows("Candidates, baselines and fresh real records", ("", *shown.values(), "CPU-seconds"), tuple(rows)),
-            Intervals(reports[trials[0].label][figure].about, shown[figure], spread),
-        ),
-    )
-    parts = [_part(i, t.label, about.get(t.name, ""), reports[t.label]) for i, t in enumerate(trials)]
-    setup = Setup(
-        data.kind,
-        ("training part", first.setup.real[1]),
-        ("of each candidate", len(trials[0].drawn)),
-        first.setup.holdout,
-        "No formal guarantee is claimed for any of these.",
-        first.setup.notes,
-        round(sum(t.seconds for t in trials) + sum(r.setup.seconds for r in reports.values()), 1),
-    )
-    return Report(setup, (overview, *parts))
-
-
-def _interval(name: str, s: Score) -> Interval:
-    low, high = (s.value if end is None else end for end in (s.low, s.high))
-    return Interval(name, s.value, low, high, s.fresh)
-
-
-def _leaking(trials: Sequence[Trial], reports: Mapping[str, Report], floors: Mapping[str, str]) -> list[Finding]:
-    """The worst leak of each candidate that leaks."""
-    found = []
-    for label in (t.label for t in trials if t.name not in floors):
-        leaks = [f.text for f in reports[label].verdict if f.kind == "leaks"]
-        found += [Finding("leaks", f"{label}: {leaks[0]}")] if leaks else []
-    return found
-
-
-def _part(place: int, label: str, about: str, report: Report) -> Section:
-    """One candidate: its verdict and all its scores."""
-    verdict = tuple((f.kind, f.text) for f in report.verdict)
-    scores = tuple((s.name, s.value, s.low, s.high, s.fresh, s.copies, s.independent) for s in report)
-    header = ("score", "value", "from", "to", "fresh real", "copies", "independent")
-    blocks = Rows("Verdict", ("", "finding"), verdict), Rows("Scores", header, scores)
-    return Section(f"candidate-{place}", label, about, blocks=blocks)

@@ -24,7 +24,7 @@ from synthgen.metrics.statistics import Estimate
 
 D = 4
 ATTACKS = 6
-LEARNED = "classifier on all of these"
+LEARNED = "trained classifier"
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_the_attacks_and_populations_are_all_there():
 @pytest.mark.parametrize("seed", range(3))
 def test_copies_of_a_fifth_of_the_members_are_found(seed):
     found = attack([round_of(seed, 200, copied=0.2)])
-    nearest_record = by(found, "nearest synthetic record")
+    nearest_record = by(found, "nearest record")
     assert nearest_record.leaks
     assert all(f.leaks for f in nearest_record.at[1:])
     # each copy lies below all distances of others, and of the rest as many do as chance allows
@@ -90,7 +90,7 @@ def test_copies_of_a_fifth_of_the_members_are_found(seed):
 
 def test_copies_of_all_members_are_found_by_all_attacks_on_distances():
     found = attack([round_of(0, 150, copied=1.0), round_of(1, 150, copied=1.0)])
-    for name in ("nearest synthetic record", "nearest synthetic against nearest real record", LEARNED):
+    for name in ("nearest record", "nearest, against real", LEARNED):
         a = by(found, name)
         assert a.auc.value > 0.95
         assert a.at[1].found.value > 0.9
@@ -101,7 +101,7 @@ def test_near_copies_are_found_too():
     rng = np.random.default_rng(0)
     members, outsiders, reference = (normal(rng, n) for n in (200, 200, 400))
     blurred = (members + 0.05 * rng.normal(size=members.shape)).astype(np.float32)
-    assert by(attack([measured(members, outsiders, reference, blurred)]), "nearest synthetic record").leaks
+    assert by(attack([measured(members, outsiders, reference, blurred)]), "nearest record").leaks
 
 
 def crowd_and_loners(rng, n):
@@ -116,8 +116,8 @@ def test_a_leak_of_the_isolated_only_is_found_among_them():
     exposed = members[::10]
     synthetic[::10] = exposed + 0.1 * normal(rng, len(exposed))
     found = attack([measured(members, outsiders, reference, synthetic)])
-    isolated = by(found, "nearest synthetic against nearest real record", "isolated")
-    everyone = by(found, "nearest synthetic record")
+    isolated = by(found, "nearest, against real", "isolated")
+    everyone = by(found, "nearest record")
     assert isolated.leaks
     assert isolated.auc.value > 0.9
     assert everyone.auc.high < isolated.auc.low  # among all records, those of the crowd have nearer ones
@@ -132,7 +132,7 @@ def test_the_isolated_are_a_tenth_farthest_from_reference_records():
 
 def test_the_auc_of_an_attack_is_that_of_its_scores():
     rounds = [round_of(seed, copied=0.3) for seed in range(2)]
-    found = by(attack(rounds), "nearest synthetic record")
+    found = by(attack(rounds), "nearest record")
     truths = [roc_auc_score(np.arange(200) < 100, -r.synthetic[:, 0]) for r in rounds]
     assert found.auc.value == pytest.approx(np.mean(truths), abs=0.002)  # ties are broken by chance
 

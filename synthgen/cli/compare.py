@@ -19,6 +19,7 @@ from synthgen.errors import Interrupted, SynthgenError
 @click.option("--drop", multiple=True, metavar="COL", help="Leave a column out.")
 @click.option("--sample", type=click.IntRange(60), metavar="ROWS", help="Compare on so many rows, drawn at random.")
 @click.option("--max-time", type=Seconds(), help="What all fits may take together, such as 10m.")
+@click.option("--features", default="auto", metavar="auto|PATH", help="Of images: the network to compare them in.")
 @click.option("-o", "out", type=click.Path(), help="Write the page here: one .html file.")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same comparison.")
 @reading_options
@@ -31,6 +32,7 @@ def compare(
     drop: tuple[str, ...],
     sample: int | None,
     max_time: float | None,
+    features: str,
     out: str | None,
     seed: int,
     delimiter: str | None,
@@ -47,13 +49,15 @@ def compare(
     import numpy as np
 
     from synthgen import compare as library
-    from synthgen.cli.text import rows_text
-    from synthgen.data import as_dataset, holds_images
+    from synthgen.cli.text import WORDS, rows_text
+    from synthgen.data import holds_images, read
     from synthgen.report.blocks import Rows
 
-    dataset = as_dataset(data) if holds_images(data) else read_data(data, schema_path, delimiter, encoding)
-    if drop and dataset.kind == "table":
-        dataset = dataset.select(dataset.schema.drop(drop).names).declare(dataset.schema.drop(drop))
+    given = {"--schema": schema_path, "--delimiter": delimiter, "--encoding": encoding, "--target": target}
+    wrong = [name for name, value in {**given, "--drop": drop}.items() if value]
+    if holds_images(data) and wrong:
+        raise SynthgenError(f"{data} holds images; {wrong[0]} is for tables")
+    dataset = read(data) if holds_images(data) else read_data(data, schema_path, delimiter, encoding)
     if sample is not None and sample < len(dataset):
         dataset = dataset.take(np.random.default_rng(seed).permutation(len(dataset))[:sample])
     with interruptible() as pressed:
@@ -61,8 +65,11 @@ def compare(
             dataset,
             generators,
             target=target,
+            features=features,
+            options={"drop": drop},
             seconds=max_time,
             seed=seed,
+            name=Path(data).name,
             say=console.say,
             report=console.progress("comparing"),
             interrupted=pressed,
@@ -72,10 +79,12 @@ def compare(
     if out is not None:
         found.summary.write(out)
     table = next(b for b in found.summary.sections[0].blocks if isinstance(b, Rows))
-    text = "\n".join([*rows_text(table), "", found.best.reason, *([f"{out}: the page"] if out else [])])
+    verdict = [f"{WORDS.get(f.kind, f.kind):>9}  {f.text}" for f in found.summary.verdict]
+    text = "\n".join([*verdict, "", *rows_text(table), *(["", f"{out}: the page"] if out else [])])
     console.result(
         text,
         best=found.best.name,
         reason=found.best.reason,
         candidates={name: {s.name: s.value for s in report} for name, report in found.reports.items()},
+        leaks={name: [f.text for f in report.verdict if f.kind == "leaks"] for name, report in found.reports.items()},
     )

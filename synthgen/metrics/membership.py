@@ -109,10 +109,10 @@ def _simple(r: Round) -> dict[str, Floats]:
     s, t = (np.log(d + TINY) for d in (r.synthetic, r.reference))
     inside = (r.synthetic <= r.reference[:, [NEAR // 2]]).sum(axis=1)
     return {
-        "nearest synthetic record": -s[:, 0],
-        "nearest synthetic against nearest real record": t[:, 0] - s[:, 0],
-        "density of synthetic against real neighbours": (t - s).mean(axis=1),
-        "synthetic records in the neighbourhood": inside + 0.5 * np.tanh(t[:, 0] - s[:, 0]),
+        "nearest record": -s[:, 0],
+        "nearest, against real": t[:, 0] - s[:, 0],
+        "density, against real": (t - s).mean(axis=1),
+        "share of neighbours": inside + 0.5 * np.tanh(t[:, 0] - s[:, 0]),
         "boosted density ratio": r.odds,
     }
 
@@ -148,7 +148,7 @@ def attack(rounds: Sequence[Round], seed: int = 0) -> list[Attack]:
     scores: dict[str, list[Floats]] = {}
     for i, r in enumerate(rounds):
         simple = _simple(r)
-        for name, score in {**simple, "classifier on all of these": _learned(r, simple, seed + i)}.items():
+        for name, score in {**simple, "trained classifier": _learned(r, simple, seed + i)}.items():
             scores.setdefault(name, []).append(score)
     populations = {"all": [np.ones(len(r.odds), dtype=bool) for r in rounds], "isolated": [_lonely(r) for r in rounds]}
     level = LEVEL / (len(scores) * len(populations) * (len(RATES) + 1))

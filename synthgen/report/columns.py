@@ -17,6 +17,14 @@ Matrix = NDArray[np.float64]
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 40
 BARS = 12
+COMMON = 1 / 3  # of the rows: a value that would hide all others in a histogram
+NOTABLE = 0.01  # of synthetic numbers
+SENTENCES = {
+    "new": "Synthetic rows hold labels that no real row has, in {}.",
+    "lost": "Labels of 5 real rows or more do not occur in synthetic rows, in {}.",
+    "fractions": "Numbers that are whole in real rows have fractions in synthetic ones, in {}.",
+    "beyond": "Numbers of synthetic rows lie beyond all real ones, in {}.",
+}
 DATE_PARTS = {
     "weekday": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
     "month": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
@@ -24,28 +32,35 @@ DATE_PARTS = {
 
 
 def column_block(tables: Tables, distance: Matrix, fresh: Matrix) -> tuple[list[Block], list[Finding]]:
-    """A table of all columns, one of the quantiles of numbers, and findings on labels that came or went."""
-    names, rows, findings = tables.features.names, list[tuple[Cell, ...]](), list[Finding]()
-    gone, new = list[str](), list[str]()
+    """A table of all columns, one of the quantiles of numbers, and findings on what no real row holds, or no more."""
+    names, rows, said = tables.features.names, list[tuple[Cell, ...]](), dict[str, list[str]]()
     for j in np.argsort(fresh - distance):
         name = names[j]
-        remarks = _labels(tables, name) if not tables.features.numeric(name) else ""
+        remarks = _of_numbers(tables, j) if tables.features.numeric(name) else _of_labels(tables, name)
         missing = [float(np.isnan(r.matrix[:, j]).mean()) for r in (tables.real, tables.synthetic)]
-        rows.append((name, tables.schema[name].kind, float(distance[j]), float(fresh[j]), *missing, remarks))
-        gone += [name] if "lost" in remarks else []
-        new += [name] if "new" in remarks else []
-    if new:
-        findings.append(Finding("differs", f"Synthetic rows hold labels that no real row has, in {listed(new)}."))
-    if gone:
-        findings.append(
-            Finding("differs", f"Labels of 5 real rows or more do not occur in synthetic rows, in {listed(gone)}.")
-        )
-    header = ("column", "kind", "distance", "fresh real", "missing, real", "missing, synthetic", "labels")
+        text = "; ".join(f"{what}: {detail}" for what, detail in remarks.items())
+        rows.append((name, tables.schema[name].kind, float(distance[j]), float(fresh[j]), *missing, text))
+        for what in remarks:
+            said.setdefault(what, []).append(name)
+    header = ("column", "kind", "distance", "fresh real", "missing, real", "missing, synthetic", "remarks")
     blocks: list[Block] = [Rows("All columns, the farthest first", header, tuple(rows))]
     if quantiles := _quantiles(tables):
         head = ("column", "rows", *(f"{q:.0%}" for q in QUANTILES))
         blocks.append(Rows("Quantiles of numbers and dates", head, tuple(quantiles)))
-    return blocks, findings
+    return blocks, [Finding("differs", SENTENCES[what].format(listed(of))) for what, of in said.items()]
+
+
+def _of_numbers(tables: Tables, j: int) -> dict[str, str]:
+    """Fractions where real rows have none, and numbers beyond all real ones."""
+    real, drawn = (rows.matrix[:, j] for rows in (tables.real, tables.synthetic))
+    real, drawn = real[~np.isnan(real)], drawn[~np.isnan(drawn)]
+    if not len(real) or not len(drawn):
+        return {}
+    shares = {
+        "fractions": float((drawn != np.round(drawn)).mean()) if (real == np.round(real)).all() else 0.0,
+        "beyond": float(((drawn < real.min()) | (drawn > real.max())).mean()),
+    }
+    return {what: f"{share:.1%}" for what, share in shares.items() if share > NOTABLE}
 
 
 def _counts(tables: Tables, name: str, role: str) -> dict[str, int]:
@@ -57,15 +72,14 @@ def _counts(tables: Tables, name: str, role: str) -> dict[str, int]:
     return dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))
 
 
-def _labels(tables: Tables, name: str) -> str:
+def _of_labels(tables: Tables, name: str) -> dict[str, str]:
     """Labels that were lost or are new."""
     real, drawn, unseen = (_counts(tables, name, role) for role in ("real", "synthetic", "holdout"))
     # a label that chance alone would leave out is not lost
     share = len(tables.synthetic) / len(tables.real)
     lost = sorted((k for k, n in real.items() if n >= 5 and n * share >= 10 and k not in drawn), key=lambda k: -real[k])
     new = sorted((k for k in drawn if k not in real and k not in unseen), key=lambda k: -drawn[k])
-    parts = [f"{what}: {listed(these, 3)}" for what, these in (("lost", lost), ("new", new)) if these]
-    return "; ".join(parts)
+    return {what: listed(these, 3) for what, these in (("lost", lost), ("new", new)) if these}
 
 
 def _quantiles(tables: Tables) -> list[tuple[Cell, ...]]:
@@ -107,19 +121,44 @@ def _values(tables: Tables, name: str) -> tuple[Matrix, Matrix]:
 
 
 def _histogram(tables: Tables, name: str) -> list[Block]:
-    real, drawn = _values(tables, name)
-    given = real[np.isfinite(real)]
-    if not len(given):
+    """Shares of both in bins; a value that a third of real rows hold is said and left out, or it hides the rest."""
+    real, drawn = (x[np.isfinite(x)] for x in _values(tables, name))
+    if not len(real):
         return []
-    # beyond the outermost half per cent the bins at the ends take all, or one outlier would flatten the picture
-    low, high = np.quantile(given, [0.005, 0.995])
-    whole = bool((given == np.round(given)).all()) and high - low <= BINS
-    edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, high if high > low else low + 1, BINS + 1)
-    shares = [np.histogram(np.clip(x[~np.isnan(x)], edges[0], edges[-1]), edges)[0] / len(x) for x in (real, drawn)]
-    outside = float(((given < low) | (given > high)).mean())
-    about = f"The outermost bins hold what lies beyond them ({outside:.1%} of real rows)." if outside else ""
-    labels = _written(tables, name, edges + 0.5 if whole else edges)
-    return [_shares(name, labels, shares, about, continuous=True)]
+    remarks, sizes = list[str](), [len(tables.real), len(tables.synthetic)]
+    values, counts = np.unique(real, return_counts=True)
+    if counts.max() > COMMON * len(real) and len(values) > 2:
+        atom = values[counts.argmax()]
+        held = (f"{(x == atom).sum() / n:.1%}" for x, n in zip((real, drawn), sizes, strict=True))
+        remarks.append(
+            "{} is left out: {} of real rows hold it, {} of synthetic ones.".format(
+                *_written(tables, name, atom[None]), *held
+            )
+        )
+        real, drawn = (x[x != atom] for x in (real, drawn))
+    edges, labels = _bins(real)
+    outside = float(((real < edges[0]) | (real > edges[-1])).mean())
+    if outside:
+        remarks.append(f"The outermost bins hold what lies beyond them ({outside:.1%}).")
+    shares = [
+        np.histogram(np.clip(x, edges[0], edges[-1]), edges)[0] / n for x, n in zip((real, drawn), sizes, strict=True)
+    ]
+    return [_shares(name, _written(tables, name, labels), shares, " ".join(remarks), continuous=True)]
+
+
+def _bins(real: Matrix) -> tuple[Matrix, Matrix]:
+    """Edges of at most 40 bins, and what is written at them.
+
+    The bins at the ends take the outermost half per cent, or one outlier would flatten the picture. Of whole numbers
+    each bin holds as many, or they would look like a comb.
+    """
+    low, high = np.quantile(real, [0.005, 0.995])
+    if (real == np.round(real)).all():
+        step = np.ceil((high - low + 1) / BINS)
+        labels = np.arange(np.floor(low), high + step + 0.5, step)
+        return labels - 0.5, labels
+    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    return edges, edges
 
 
 def _bars(tables: Tables, name: str) -> Block:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from synthgen.metrics.score import Score
 from synthgen.report.blocks import Block, Cell, Finding, Interval, Intervals, Rows, Section, listed
@@ -20,9 +20,13 @@ FIGURES = {  # of a comparison: score, heading; the first that there is says how
     "disclosure.nearest_share": "nearest share",
     "disclosure.copies": "copies",
 }
-PICTURES = ("fidelity", "utility", "disclosure")  # of each kind the first figure is drawn
+PICTURES = {"fidelity": "How close?", "utility": "How useful?", "disclosure": "What does an attacker find?"}
 ARROWS = {"less": "↓", "more": "↑", "near": "→"}
 FRESH = "fresh real records"
+WORDS = {"useless": "not useful", "private": "not found", "unseen": "not seen"}  # of findings
+TIE = 0.005  # AUC
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -61,25 +65,38 @@ def _names(report: Report) -> list[str]:
     return [score.name for score in report]
 
 
-def summed_up(entries: Sequence[Entry], best: str, names: tuple[str, str], notes: Sequence[str]) -> Report:
+def winner(found: Sequence[tuple[float, float, T]], tie: float = TIE) -> T:
+    """The quickest of those that are as good as the best: figures, seconds, and what they are of."""
+    least = min(figure for figure, _, _ in found)
+    return min((f for f in found if f[0] <= least + tie), key=lambda f: f[1])[2]
+
+
+def closest(entries: Sequence[Entry]) -> Entry:
+    """The candidate that comes closest to real records; the quickest of equals."""
+    found = [(e.distance, e.seconds, e) for e in entries if e.seconds is not None]
+    score = min(found, key=lambda f: f[0])[2].closeness
+    # a kernel distance has no scale of its own: what its chance may explain is a tie
+    return winner(found, TIE if score.better == "near" or score.high is None else score.high - score.value)
+
+
+def summed_up(entries: Sequence[Entry], chosen: Entry, names: tuple[str, str], notes: Sequence[str]) -> Report:
     """One report on all: which generator, a table of candidates, baselines and fresh real records, then each of them.
 
     Args:
         entries: candidates and baselines.
-        best: name of the candidate that is chosen.
+        chosen: one of the candidates.
         names: what to call the records that were fitted on, and those held out.
         notes: what else happened, a sentence each.
     """
-    candidates = sorted((e for e in entries if e.seconds is not None), key=lambda e: (e.name != best, e.distance))
+    candidates = sorted((e for e in entries if e.seconds is not None), key=lambda e: (e is not chosen, e.distance))
     floors = sorted((e for e in entries if e.seconds is None), key=lambda e: e.distance)
-    chosen, others = candidates[0], candidates[1:]
     overview = Section(
         "comparison",
         "Which generator for these data?",
         "Each was fitted on the same two thirds and judged by the rest. The one that comes closest stands first. "
         "Baselines fit nothing: a generator that loses to one is not worth its time, but copies always come close.",
         findings=(
-            *_verdict(chosen, others, floors),
+            *_verdict(chosen, candidates[1:], floors),
             *(_leak(e) for e in candidates if e.leaks),
         ),
         blocks=(_table([*candidates, *floors]), *_pictures([*candidates, *floors])),
@@ -97,14 +114,18 @@ def summed_up(entries: Sequence[Entry], best: str, names: tuple[str, str], notes
     return Report(setup, (overview, *parts, _side_by_side([*candidates, *floors])))
 
 
-def reason(chosen: Entry, others: Sequence[Entry]) -> str:
+def reason(chosen: Entry, entries: Sequence[Entry]) -> str:
     """Why a candidate was chosen, in a sentence without its stop."""
     score = chosen.closeness
-    closer = [e.name for e in others if e.distance < chosen.distance]
+    closer = [e.name for e in entries if e.seconds is not None and e.distance < chosen.distance]
     how = f"comes as close as {listed(closer, quote=False)} and is quicker" if closer else "comes closest"
-    floors = [(f"fresh {_noun(chosen)} get", score.fresh), (f"{_independent(chosen)} get", score.independent)]
-    beside = ", ".join(f"{name} {value:.3f}" for name, value in floors if value is not None)
-    return f"{chosen.name} {how}: {score.about} {score.value:.3f}; {beside}"
+    floors = ((f"fresh {_noun(chosen)} get", score.fresh), (f"{_independent(chosen)} get", score.independent))
+    beside = ", ".join(f"{name} {_said(value)}" for name, value in floors if value is not None)
+    return f"{chosen.name} {how}: {_said(score.value)} is the {score.about}; {beside}"
+
+
+def _said(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
 
 
 def _noun(entry: Entry) -> str:
@@ -127,13 +148,14 @@ def _verdict(chosen: Entry, others: Sequence[Entry], floors: Sequence[Entry]) ->
         found.append(Finding("differs", f"No generator comes closer than a baseline that fits nothing: {better[0]}."))
     safe = [e for e in others if not e.leaks]
     if chosen.leaks and safe:
-        figures = f"{safe[0].distance:.3f} against {chosen.distance:.3f}"
+        figures = f"{_said(safe[0].closeness.value)} against {_said(chosen.closeness.value)}"
         found.append(Finding("private", f"{safe[0].name} is the closest in which no leak was found ({figures})."))
     return found
 
 
 def _leak(entry: Entry) -> Finding:
-    more = f" This report on it names {len(entry.leaks) - 1} more." if len(entry.leaks) > 1 else ""
+    n = len(entry.leaks) - 1
+    more = f" There {'is 1 more leak' if n == 1 else f'are {n} more leaks'}." if n else ""
     return Finding("leaks", f"{entry.name}: {entry.leaks[0]}{more}")
 
 
@@ -174,16 +196,44 @@ def _heading(report: Report, name: str) -> str:
 def _pictures(entries: Sequence[Entry]) -> list[Block]:
     """How close, how useful and how disclosive each is, with intervals; what fresh real records get is marked."""
     found: list[Block] = []
-    for kind in PICTURES:
-        names = [n for n in FIGURES if n.startswith(kind) and any(n in _names(e.report) for e in entries)]
-        if names:
-            have = [(e.name, e.report[names[0]]) for e in entries if names[0] in _names(e.report)]
-            rows = tuple(_interval(name, score) for name, score in have)
-            about = f"{have[0][1].about[0].upper()}{have[0][1].about[1:]}. Chance: what {FRESH} get."
-            found.append(Intervals(TITLES[kind], FIGURES[names[0]], rows, about))
+    for kind, title in PICTURES.items():
+        names = (name for name in FIGURES if name.startswith(kind))
+        name = next((n for n in names if all(n in _names(e.report) for e in entries)), None)
+        if name is not None:
+            scores = [e.report[name] for e in entries]
+            good = {"less": "Less is better", "more": "More is better", "near": f"{scores[0].ideal:g} is best"}
+            about = f"{good[scores[0].better]}; chance is what {FRESH} get."
+            rows = tuple(_interval(e.name, s) for e, s in zip(entries, scores, strict=True))
+            found.append(Intervals(title, FIGURES[name], rows, about))
     return found
 
 
 def _interval(name: str, s: Score) -> Interval:
     low, high = (s.value if end is None else end for end in (s.low, s.high))
     return Interval(name, s.value, low, high, s.fresh)
+
+
+def _part(place: int, entry: Entry) -> Section:
+    """One candidate: its verdict and all its scores."""
+    verdict = tuple((WORDS.get(f.kind, f.kind), f.text) for f in entry.report.verdict)
+    scores = tuple((s.name, s.value, s.low, s.high, s.fresh, s.copies, s.independent) for s in entry.report)
+    header = ("score", "value", "from", "to", "fresh real", "copies", "independent")
+    blocks = Rows("Verdict", ("", "finding"), verdict), Rows("Scores", header, scores)
+    about = f"Fitted and drawn in {entry.seconds:.1f} CPU-seconds."
+    return Section(f"candidate-{place}", entry.name, about, blocks=blocks)
+
+
+def _side_by_side(entries: Sequence[Entry]) -> Section:
+    """All scores of all."""
+    names = dict.fromkeys(chain.from_iterable(_names(e.report) for e in entries))
+    rows = []
+    for name in names:
+        fresh = next((_fresh(e.report[name]) for e in entries if name in _names(e.report)), None)
+        rows.append((name, *(figure for e in entries for figure in _figures(e.report, [name], _value)), fresh))
+    about = " ".join(f"{e.name[0].upper()}{e.name[1:]}: {e.about}" for e in entries if e.about)
+    return Section(
+        "side-by-side",
+        "All scores, side by side",
+        about,
+        blocks=(Rows("Scores", ("score", *(e.name for e in entries), FRESH), tuple(rows)),),
+    )

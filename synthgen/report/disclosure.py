@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from synthgen.metrics.disclosure import Success, copies, inference, linkability, near_copies, near_share, singling_out
 from synthgen.metrics.neighbours import Geometry
 from synthgen.metrics.score import Score
-from synthgen.metrics.statistics import Estimate, proportion
+from synthgen.metrics.statistics import LEVEL, Estimate, proportion
 from synthgen.report.blocks import Finding, Interval, Intervals, Rows, Section, listed
 from synthgen.report.inputs import Tables
 from synthgen.report.sides import Matrix, Sides
@@ -18,9 +19,11 @@ Progress = Callable[[float], None]
 
 SECRETS = 12  # columns that inference attacks
 QUERIES = 1000
+WIDER = stats.norm.ppf(1 - LEVEL / 6) / stats.norm.ppf(1 - LEVEL / 2)  # intervals of three attacks that hold together
 SEARCHED = 100_000  # synthetic records in which inference and linkability search
 JUDGED = 5000  # synthetic records whose nearest neighbour is sought
 FEW = 5  # records that hold an extreme, below which it is theirs
+OUTER = 20  # values at an end that say how often fresh rows hold one of them
 NO_HOLDOUT = (
     "Disclosure could not be judged: without real records that the generator has not seen (--holdout), a leak cannot "
     "be told from knowledge of the world."
@@ -41,12 +44,15 @@ def copies_section(records: Sides, whole: tuple[Matrix, Matrix, Matrix]) -> Sect
     """
     members, others, synthetic = (side.points for side in (records.members, records.others, records.synthetic))
     train, held, made = whole
-    some, half = synthetic[:JUDGED], len(others) // 2
+    some, half = synthetic[:JUDGED], len(members) // 2
     own, floor = (proportion(int(copies(train, rows).sum()), len(rows)) for rows in (made, held))
     near, near_floor = near_copies(members[:SEARCHED], others[:JUDGED], some)
     share = near_share(members[:SEARCHED], others[:SEARCHED], some)
-    fresh = near_share(members[:half], others[half:], others[: min(half, JUDGED)])
-    copied = near_share(members[:SEARCHED], others[:SEARCHED], members[-JUDGED:])
+    # members that are compared with other members: where held-out records are of another kind, they show it
+    rest, unseen = members[:half][:SEARCHED], members[half:][:JUDGED]
+    fresh = near_share(rest, others[:SEARCHED], unseen)
+    calm, _ = near_copies(rest, others[:JUDGED], unseen)
+    copied = near_share(members[:SEARCHED], others[:SEARCHED], members[:: -(-len(members) // JUDGED)])
     return Section(
         "copies",
         "Copies",
@@ -69,7 +75,7 @@ def copies_section(records: Sides, whole: tuple[Matrix, Matrix, Matrix]) -> Sect
                 {"fresh": fresh.value, "copies": copied.value},
             ),
         ),
-        (_copied(own, floor), *_near(near, near_floor, share, fresh)),
+        (_copied(own, floor), *_near(near, max(near_floor, calm), share, fresh)),
     )
 
 
@@ -97,8 +103,19 @@ def _near(near: Estimate, near_floor: Estimate, share: Estimate, fresh: Estimate
     return found
 
 
-def inference_section(records: Sides, tables: Tables, target: str | None, each: Progress, seed: int = 0) -> Section:
-    """Attribute inference, singling out and linkability, each minus the same on people who were not trained on."""
+def inference_section(
+    records: Sides, tables: Tables, target: str | None, each: Progress, seed: int = 0, alike: bool = True
+) -> Section:
+    """Attribute inference, singling out and linkability, each minus the same on people who were not trained on.
+
+    Args:
+        records: in random order.
+        tables: the same, in theirs.
+        target: column whose inference is tried in any case.
+        each: called with the share done.
+        seed: of what is drawn.
+        alike: whether training and held-out records are of one kind, without which no difference is a leak.
+    """
     names, numeric = tables.features.names, tables.numeric
     geometry = Geometry(tables.features, tables.real.matrix)
     members, others, drawn = (
@@ -109,32 +126,35 @@ def inference_section(records: Sides, tables: Tables, target: str | None, each: 
     scores, findings, found = [], [], dict[str, Success]()
     if len(names) > 1:
         secrets = _secrets(names, target)
-        inferred = inference(secrets, geometry.columns, points, rows, numeric, lambda done: each(0.8 * done))
+        attacked = inference(secrets, geometry.columns, points, rows, numeric, lambda done: each(0.8 * done))
+        inferred = {j: _together(s) for j, s in attacked.items()}
         worst = max(inferred, key=lambda j: inferred[j].excess.low)
         about = f"how much oftener {names[worst]!r} is inferred of training records than of held-out ones: the worst"
         scores.append(_excess("inference", inferred[worst], f"{about} of {len(inferred)} columns"))
         findings.append(_inferred(names, inferred))
         found |= {f"inference of {names[j]}": s for j, s in inferred.items()}
     n = min(len(records.members), len(records.others))
-    alone = singling_out(records.members.rows[:n], records.others.rows[:n], records.synthetic.rows, numeric, seed)
+    sides = records.members.rows[:n], records.others.rows[:n], records.synthetic.rows
+    alone = _together(singling_out(*sides, numeric, seed))
     about = "how much oftener a description of a synthetic row fits exactly one training row than one held-out row"
     scores.append(_excess("singling_out", alone, about))
     findings.append(_finding(alone, "Descriptions of synthetic rows single out training records"))
     found["singling out"] = alone
     if len(names) > 3:
-        found["linkability"] = linked = linkability(geometry.columns, points, len(names), seed)
+        found["linkability"] = linked = _together(linkability(geometry.columns, points, len(names), seed))
         about = "how much oftener two halves of a training record are linked than those of a held-out one"
         scores.append(_excess("linkability", linked, about))
         findings.append(_finding(linked, "Two halves of a record are linked for training records"))
     each(1.0)
     extremes, said = _extremes(tables)
+    findings = [*findings, *said] if alike else [_doubted(f) for f in (*findings, *said)]
     return Section(
         "inference",
         "Could an attacker learn something about a person?",
         "Three attacks: inferring a cell from all others, describing exactly one person, linking two partial records. "
         "What succeeds on people in no training data is knowledge of the world; only the difference is a leak.",
         (*scores, *extremes),
-        (*findings, *said),
+        tuple(findings),
         (
             Intervals(
                 "Success on training records minus success on held-out ones",
@@ -157,6 +177,12 @@ def _secrets(names: Sequence[str], target: str | None) -> list[int]:
     return list(dict.fromkeys([*first, *spread]))[:SECRETS]
 
 
+def _together(s: Success) -> Success:
+    """The same with an interval that holds together with those of two other attacks."""
+    value, low, high = s.excess
+    return s._replace(excess=Estimate(value, value - WIDER * (value - low), value + WIDER * (high - value)))
+
+
 def _excess(name: str, s: Success, about: str) -> Score:
     return Score.of(f"disclosure.{name}", s.excess, about, "less", 0.0, {"fresh": 0.0})
 
@@ -176,25 +202,50 @@ def _finding(s: Success, what: str) -> Finding:
     return Finding("private", f"{what} no oftener than for held-out ones ({figures}).")
 
 
+def _doubted(finding: Finding) -> Finding:
+    """The same where training and held-out records differ anyway."""
+    if finding.kind != "leaks":
+        return finding
+    return Finding("unseen", f"{finding.text.removesuffix('.')}; but they differ in other ways, too.")
+
+
 def _extremes(tables: Tables) -> tuple[list[Score], list[Finding]]:
     """Whether the least and greatest numbers of training rows, which few hold, are emitted exactly."""
-    theirs, emitted, held, named = 0, 0, 0, list[str]()
+    chances, there, named = list[float](), list[bool](), list[str]()
     for j in np.flatnonzero(tables.numeric):
         x = tables.real.matrix[:, j]
-        x = x[~np.isnan(x)]
-        for extreme in np.unique([x.min(), x.max()]) if len(x) else ():
-            if (x == extreme).sum() < FEW:
-                theirs += 1
-                there = bool((tables.synthetic.matrix[:, j] == extreme).any())
-                emitted += there
-                held += bool(tables.holdout and (tables.holdout.matrix[:, j] == extreme).any())
-                named += [tables.features.names[j]] if there and tables.features.names[j] not in named else []
-    if not theirs:
+        values, counts = np.unique(x[~np.isnan(x)], return_counts=True)
+        for some, held in ((values[:OUTER], counts[:1]), (values[::-1][:OUTER], counts[-1:])):
+            if len(values) > 1 and held[0] < FEW:
+                chances.append(_met(tables, j, some))
+                there.append(bool((tables.synthetic.matrix[:, j] == some[0]).any()))
+                named += [tables.features.names[j]] if there[-1] and tables.features.names[j] not in named else []
+    if not there:
         return [], []
-    about = f"share of {theirs} extremes held by fewer than {FEW} training records that synthetic ones emit exactly"
-    own, floor = proportion(emitted, theirs), proportion(held, theirs)
-    score = Score.of("disclosure.extremes", own, about, "less", floor.value, {"fresh": floor.value})
-    if own.low <= floor.high:
+    about = f"share of {len(there)} extremes held by fewer than {FEW} training records that synthetic ones emit exactly"
+    floor, emitted = float(np.mean(chances)), sum(there)
+    score = Score.of("disclosure.extremes", proportion(emitted, len(there)), about, "less", floor, {"fresh": floor})
+    if _luck(chances, emitted) > LEVEL:
         return [score], []
-    text = f"{emitted} of {theirs} extremes that fewer than {FEW} training records hold are emitted exactly"
+    text = f"{emitted} of {len(there)} extremes that fewer than {FEW} training records hold are emitted exactly"
     return [score], [Finding("leaks", f"{text}: {listed(named)}.")]
+
+
+def _met(tables: Tables, j: np.intp, outer: Matrix) -> float:
+    """The chance that as many fresh rows as there are synthetic ones hold an extreme of column j exactly.
+
+    Judged by how many of the outermost training values held-out rows hold: all ages, but no wages to the penny.
+    """
+    assert tables.holdout is not None
+    held = np.isin(outer, tables.holdout.matrix[:, j])
+    share = 1.0 if held[0] else float(held.mean())
+    return float(1 - (1 - share) ** (len(tables.synthetic) / len(tables.holdout)))
+
+
+def _luck(chances: Sequence[float], emitted: int) -> float:
+    """The chance that at least so many of independent events happen; an event never seen may be rare."""
+    found = np.ones(1)
+    for chance in chances:
+        p = max(chance, 1 / (OUTER + 1))
+        found = np.convolve(found, [1 - p, p])
+    return float(found[emitted:].sum())

@@ -11,7 +11,7 @@ from synthgen.errors import SynthgenError
 from synthgen.report import dependence, disclosure, fidelity, utility
 from synthgen.report.blocks import Section
 from synthgen.report.floors import floors
-from synthgen.report.inputs import Tables, comparable, name_of
+from synthgen.report.inputs import Tables, comparable, name_of, told_apart
 from synthgen.report.membership import membership_section
 from synthgen.report.result import Report, Setup
 from synthgen.report.sides import table_sides
@@ -58,8 +58,8 @@ def evaluate(
     """
     each, start = report or (lambda done: None), time.process_time()
     given = {"real": real, "synthetic": synthetic, "holdout": holdout}
-    names = {role: name_of(data, role) for role, data in given.items()} | dict(names or {})
-    first = as_dataset(real)
+    names = told_apart({role: name_of(data, role) for role, data in given.items()} | dict(names or {}))
+    first = _read(real, names["real"])
     if isinstance(first, Images):
         from synthgen.report.images import image_sections, read_others
 
@@ -77,10 +77,20 @@ def evaluate(
     return Report(setup, tuple(sections))
 
 
+def _read(data: Any, name: str) -> Dataset:
+    """A dataset; what cannot be read is named."""
+    try:
+        return as_dataset(data)
+    except SynthgenError as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
 def _tables(real: Table, synthetic: Any, holdout: Any, names: dict[str, str]) -> Tables:
     others: list[Table | None] = []
     for role, data in (("synthetic", synthetic), ("holdout", holdout)):
-        found: Dataset | None = None if data is None else as_dataset(data)
+        found = None if data is None else _read(data, names[role])
         if isinstance(found, Images):
             raise SynthgenError(f"{names[role]} holds images, and {names['real']} is a table")
         others.append(found)
@@ -107,16 +117,19 @@ def table_sections(tables: Tables, target: str | None, seed: int, each: Progress
     ]
     each(0.3)
     if chosen:
-        # without a holdout, what models are tested on is what none of real rows was trained on
-        train, test = (tables.real.matrix, unseen) if tables.holdout else (rows.fresh, rows.reference)
-        sections.append(utility.utility_section(tables, chosen, train, test, _part(each, 0.3, 0.5), seed))
+        # without a holdout one half of the real rows is predicted by models of the other
+        halves = rows.fresh, rows.synthetic, rows.reference
+        parts = (tables.real.matrix, tables.synthetic.matrix, unseen) if tables.holdout else halves
+        sections.append(utility.utility_section(tables, chosen, parts, _part(each, 0.3, 0.5), seed))
     records = table_sides(tables)
     if records is None:
         sections.append(disclosure.unseen_section())
     else:
-        sections.append(membership_section(records, _part(each, 0.5, 0.85), seed))
+        attacked = membership_section(records, _part(each, 0.5, 0.85), seed)
+        alike = any(f.kind in ("leaks", "private") for f in attacked.findings)  # or the attacks say that they are not
+        sections.append(attacked)
         sections.append(disclosure.copies_section(records, tables.matrices()))
-        sections.append(disclosure.inference_section(records, tables, chosen, _part(each, 0.85, 1.0), seed))
+        sections.append(disclosure.inference_section(records, tables, chosen, _part(each, 0.85, 1.0), seed, alike))
     each(1.0)
     return [s for s in sections if s], notes
 

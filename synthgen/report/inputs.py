@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from synthgen.schema import Column, Schema
 
 Matrix = NDArray[np.float64]
 
+PANDAS = ("<NA>", "NaT")  # how pandas writes what is missing
+TRUTHS = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "n", "f", "off", "0"), False
+)
 LEAST = 20  # rows below which every figure is noise
 
 
@@ -97,9 +101,9 @@ def comparable(real: Table, synthetic: Table, holdout: Table | None, names: Mapp
     for role, table in {"real": real, **others}.items():
         try:
             if role != "real":
-                table, said = _alike(table, schema, features)
+                table, said = _alike(table, schema, real)
                 notes += [f"{names[role]}: {text}" for text in said]
-            rows[role] = Rows(names[role], table, features.matrix(table))
+            rows[role] = Rows(names[role], table, _finite(features.matrix(table), features.names))
         except SynthgenError as error:
             raise SynthgenError(f"{names[role]}: {error}") from error
     if holdout is not None:
@@ -114,8 +118,8 @@ def _same_columns(schema: Schema, table: Table, real: str, name: str) -> list[st
     lost = [n for n in missing if kinds[n] in MODELLED]
     if lost or extra:
         parts = [f"{what} {_some(these)}" for what, these in (("lacks", lost), ("has", extra)) if these]
-        wanted = " and drops what is extra" if extra else ""
-        raise SynthgenError(f"{name} {' and '.join(parts)}, unlike {real}; give a table with its columns{wanted}")
+        wanted = f"give a table with its columns{' only' if extra else ''}" if lost else "drop what is extra"
+        raise SynthgenError(f"{name} {' and '.join(parts)}, unlike {real}; {wanted}")
     notes = [f"{name} lacks {_some(missing)}, which would not be compared"] if missing else []
     if [n for n in found if n in kinds] != [n for n in kinds if n in found]:
         notes.append(f"{name} has its columns in another order than {real}; they were matched by name")
@@ -127,7 +131,14 @@ def _some(names: Sequence[str]) -> str:
     return f"column{'s' * (len(names) > 1)} {shown}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _alike(table: Table, schema: Schema, features: Features) -> tuple[Table, list[str]]:
+def _finite(matrix: Matrix, names: Sequence[str]) -> Matrix:
+    if (beyond := np.isinf(matrix).any(axis=0)).any():
+        name = names[int(beyond.argmax())]
+        raise SynthgenError(f"column {name!r} holds an infinite number; leave such cells empty")
+    return matrix
+
+
+def _alike(table: Table, schema: Schema, real: Table) -> tuple[Table, list[str]]:
     """A table with its cells written as the real ones are: other formats of dates and numbers, 1.0 for 1, NaN for ?."""
     data, notes = table.data, list[str]()
     for column in schema.columns:
@@ -135,11 +146,11 @@ def _alike(table: Table, schema: Schema, features: Features) -> tuple[Table, lis
         if pa.types.is_dictionary(cells.type):
             cells = pc.cast(cells, cells.type.value_type)
         if not _textual(cells.type):
-            if column.kind in ("categorical", "boolean"):
-                cells = pc.cast(cells, pa.string())
-            else:
+            _check_type(cells.type, column)
+            if column.kind in ("numeric", "datetime"):
                 continue
-        new, said = _rewritten(cells, column, features.labels.get(column.name))
+            cells = pc.cast(cells, pa.string())
+        new, said = _rewritten(cells, column, real)
         place = data.column_names.index(column.name)
         data = data.set_column(place, column.name, new)
         notes += [f"column {column.name!r}: {said}"] if said else []
@@ -150,26 +161,45 @@ def _textual(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _rewritten(cells: pa.Array, column: Column, labels: pa.Array | None) -> tuple[pa.Array, str]:
+def _check_type(kind: pa.DataType, column: Column) -> None:
+    """Complain about typed cells that cannot be what the column holds."""
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    number = number or pa.types.is_boolean(kind)
+    date = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    fits = {"numeric": number, "datetime": date}.get(column.kind, number or date)
+    if not fits and not pa.types.is_null(kind):
+        wanted = {"numeric": "numbers", "datetime": "dates"}.get(column.kind, "labels")
+        raise SynthgenError(f"column {column.name!r} has the type {kind}, where {wanted} were expected")
+
+
+def _rewritten(cells: pa.Array, column: Column, real: Table) -> tuple[pa.Array, str]:
     """Texts as the real ones are written, and what was done to them."""
     encoded = pc.dictionary_encode(pc.cast(cells, pa.string()))
     texts = encoded.dictionary.to_pylist()
-    known = set(labels.to_pylist()) if labels is not None else set()
-    gone = {t for t in texts if t not in known and t.strip() in (*MISSING, *column.missing)}
-    if labels is None:
+    labels = column.kind not in ("numeric", "datetime")
+    given = column_values(column, real.data[column.name].combine_chunks()) if labels else None
+    known = set(pc.unique(given.drop_null()).to_pylist()) if labels else set()
+    gone = {t for t in texts if t not in known and t.strip() in (*MISSING, *PANDAS, *column.missing)}
+    if not labels:
         new = [None if t in gone else t for t in texts]
         return _reparsed(pa.array(new, pa.string()), column, encoded.indices)
-    aliases = {_canonical(label): label for label in known}
-    new = [None if t in gone else t if t in known else aliases.get(_canonical(t), t) for t in texts]
-    changed = next(
-        (f"{a!r} was read as {b!r}" for a, b in zip(texts, new, strict=True) if b is not None and a != b), ""
-    )
-    return pa.array(new, pa.string()).take(encoded.indices), changed
+    truth = column.kind == "boolean"
+    aliases = {_canonical(label, truth): label for label in known}
+    new = [None if t in gone else t if t in known else aliases.get(_canonical(t, truth), t) for t in texts]
+    changes = (f"{a!r} was read as {b!r}" for a, b in zip(texts, new, strict=True) if b is not None and a != b)
+    changed, rewritten = next(changes, ""), pa.array(new, pa.string()).take(encoded.indices)
+    # where the real rows write a marker for what is missing, and the reader of a stranger knew it, it is gone
+    marker = next((label for label in known if label in MISSING), None)
+    if marker is None or given.null_count or marker in texts or not rewritten.null_count:
+        return rewritten, changed
+    return pc.fill_null(rewritten, marker), f"missing cells were read as {marker!r}"
 
 
-def _canonical(label: str) -> str:
-    """What two spellings of a label share: case, blanks around it, a number's zeros."""
+def _canonical(label: str, truth: bool) -> str:
+    """What two spellings of a label share: case, blanks around it, a number's zeros, a truth."""
     label = label.strip().casefold()
+    if truth and label.removesuffix(".0") in TRUTHS:
+        return repr(TRUTHS[label.removesuffix(".0")])
     try:
         return repr(float(label))
     except ValueError:
@@ -214,4 +244,7 @@ def name_of(data: object, role: str) -> str:
     return Path(data).name if isinstance(data, str | Path) else role
 
 
-Progress = Callable[[float], None]
+def told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Names by role, with the role where two are equal."""
+    every = list(names.values())
+    return {role: f"{name} ({role})" if every.count(name) > 1 else name for role, name in names.items()}

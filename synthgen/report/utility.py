@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from synthgen.errors import SynthgenError, near
 from synthgen.metrics.neighbours import Geometry
 from synthgen.metrics.score import Score
+from synthgen.metrics.statistics import Estimate
 from synthgen.metrics.utility import Result, Task, evaluate, known
 from synthgen.report.blocks import Block, Finding, Rows, Section
 from synthgen.report.floors import shuffled
@@ -19,6 +20,7 @@ Matrix = NDArray[np.float64]
 Progress = Callable[[float], None]
 
 CLASSES = 50
+LEAST = 10  # rows to learn from, or to test on
 CODES = 10  # whole numbers of a target that are taken for classes
 KINDS = {"boosted": "boosted trees", "linear": "linear model"}
 TRAINED_ON = ("real", "synthetic", "real + synthetic", "independent columns")
@@ -36,7 +38,9 @@ def choose_target(tables: Tables, target: str | None) -> tuple[str | None, str]:
             raise SynthgenError(f"there is no column {target!r}; {near(target, names)}")
         if target not in names:
             kind = tables.real.table.schema[target].kind
-            raise SynthgenError(f"column {target!r} is {kind}, which cannot be predicted; choose another --target")
+            raise SynthgenError(
+                f"column {target!r} is of kind {kind}, which cannot be predicted; choose another --target"
+            )
         return target, ""
     last = names[-1]
     if not tables.features.numeric(last) and 2 <= len(tables.features.labels[last]) <= CLASSES and len(names) > 1:
@@ -45,24 +49,25 @@ def choose_target(tables: Tables, target: str | None) -> tuple[str | None, str]:
 
 
 def utility_section(
-    tables: Tables, target: str, real: Matrix, test: Matrix, each: Progress, seed: int = 0
+    tables: Tables, target: str, rows: tuple[Matrix, Matrix, Matrix], each: Progress, seed: int = 0
 ) -> Section:
-    """Models that predict the target, trained on real rows, synthetic ones and both, tested on other real rows."""
+    """Models that predict the target: given real rows to train on, synthetic ones, and real ones to test on."""
     column = tables.features.names.index(target)
     codes = _codes(tables, target)
-    given = (_coded(m, column, codes) for m in (real, tables.synthetic.matrix, test))
-    task = _task(tables, target, test, codes)
+    given = (_coded(m, column, codes) for m in rows)
+    task = _task(tables, target, rows[2], codes)
     rng = np.random.default_rng(seed)
     real, drawn, test = (known(task, m) for m in given)
-    if min(len(real), len(test)) < 10 or (task.classes and len(np.unique(real[:, task.column])) < 2):
+    real = real[rng.permutation(len(real))[: max(len(drawn), LEAST)]]
+    one = len(np.unique(real[:, column])) < 2  # of what there is nothing to learn
+    if len(test) < LEAST or (task.classes and one) or not _enough(real, task):
         return Section("utility", "Utility", f"Too few real rows hold a value of {target!r} to learn from.")
-    real = real[rng.permutation(len(real))[: max(len(drawn), 10)]]
     trained = dict(zip(TRAINED_ON, (real, drawn, np.concatenate([real, drawn]), shuffled(real, rng)), strict=True))
     geometry, found = Geometry(tables.features, tables.real.matrix), dict[tuple[str, str], Result]()
     for kind in KINDS:
-        for name, rows in trained.items():
-            if len(rows) >= 10:
-                split = [_inputs(geometry, task, kind, part) for part in (rows, test)]
+        for name, some in trained.items():
+            if _enough(some, task):
+                split = [_inputs(geometry, task, kind, part) for part in (some, test)]
                 found[kind, name] = evaluate(task, kind, split[0], split[1], seed)
             each(len(found) / (len(KINDS) * len(trained)))
     scores = [score for kind in KINDS for score in _scores(kind, found, bool(task.classes))]
@@ -78,9 +83,14 @@ def utility_section(
         "Models trained on synthetic rows are tested on unseen real ones, beside the same trained on as many real "
         f"rows. The figure is the {figure}.",
         tuple(scores),
-        (_worth(scores[0], target, bool(task.classes)),),
+        (_worth(scores[0], found["boosted", "real"].figure, target, bool(task.classes)),),
         tuple(blocks),
     )
+
+
+def _enough(rows: Matrix, task: Task) -> bool:
+    """Whether a model can learn from these: of classes there are two rows each or more, on average."""
+    return len(rows) >= max(LEAST, 2 * len(np.unique(rows[:, task.column])) if task.classes else 0)
 
 
 def _codes(tables: Tables, target: str) -> Matrix:
@@ -151,16 +161,21 @@ def _by_class(found: dict[tuple[str, str], Result], task: Task) -> Rows:
     return Rows("Boosted trees, by class (that class against the rest)", ("class", *shown), rows)
 
 
-def _worth(score: Score, target: str, classes: bool) -> Finding:
+def _worth(score: Score, real: Estimate, target: str, classes: bool) -> Finding:
     assert score.fresh is not None
     assert score.independent is not None
+    assert score.low is not None
+    assert score.high is not None
     sign = 1 if classes else -1
     gap, range_ = sign * (score.fresh - score.value), sign * (score.fresh - score.independent)
+    clear = score.high < real.low if classes else score.low > real.high
     figure = "AUC" if classes else "error"
     beside = f"{figure} {score.value:.3f}; trained on real rows {score.fresh:.3f}"
     if range_ < 0.02:
         text = f"{target!r} can hardly be predicted from real rows ({figure} {score.fresh:.3f}): utility says little."
         return Finding("unseen", text)
-    lost = "little" if gap < 0.1 * range_ else f"{gap / range_:.0%} of their worth"
+    lost = "little" if gap < 0.1 * range_ else f"{min(gap / range_, 1):.0%} of their worth"
     text = f"Boosted trees that predict {target!r} lose {lost} when trained on synthetic rows ({beside})."
+    if gap >= 0.25 * range_ and not clear:
+        return Finding("unseen", f"{text} So few real rows cannot tell that from chance.")
     return Finding("useful" if gap < 0.25 * range_ else "useless", text)

@@ -44,7 +44,8 @@ def baselines(data: Dataset) -> list[Baseline]:
 
 def copies(data: Dataset, n: int, seed: int) -> Dataset:
     """Records drawn with replacement."""
-    return data.take(np.random.default_rng(seed).integers(0, len(data), n))
+    drawn = data.take(np.random.default_rng(seed).integers(0, len(data), n))
+    return drawn.declare(data.schema) if isinstance(data, Table) and isinstance(drawn, Table) else drawn
 
 
 def independent(data: Dataset, n: int, seed: int) -> Dataset:
@@ -96,18 +97,18 @@ def _between(
 ) -> NDArray[np.float64]:
     """Numbers on the way from those of the first rows to those of the second, with as many decimals as the column."""
     x: Any = column_values(column, cells)
-    made = x[first] + step * (x[second] - x[first])
-    decimals = _decimals(column, x)
-    made = made if decimals is None else np.round(made, decimals)
+    made = _on_grid(column, x, x[first] + step * (x[second] - x[first]))
     return np.asarray(np.where(np.isnan(made), x[np.where(step < 0.5, first, second)], made))
 
 
-def _decimals(column: Column, x: NDArray[np.float64]) -> int | None:
-    """How many digits after the point the numbers of a column have at most; None where they have as many as it takes.
-
-    Dates are counted in their unit, of which there is no half.
-    """
+def _on_grid(column: Column, x: NDArray[np.float64], made: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers as whole as those of the column are, or with as many decimals; dates at the times there are."""
     known = x[np.isfinite(x)]
-    if column.kind == "datetime" or (known == np.round(known)).all():
-        return 0
-    return column.number.decimals[1] if column.number and column.number.decimals else None
+    if column.kind == "datetime" and len(known):
+        low = known.min()
+        tick = max(1, int(np.gcd.reduce((known - low).astype(np.int64))))  # of a day, where all are at midnight
+        return np.asarray(low + tick * np.round((made - low) / tick))
+    if (known == np.round(known)).all():
+        return np.round(made)
+    decimals = column.number.decimals if column.number else None
+    return np.round(made, decimals[1]) if decimals else made

@@ -173,7 +173,7 @@ def compare(
     notes, failure = list[str](), None
 
     def left_out(text: str) -> None:
-        notes.append(f"{text[0].upper()}{text[1:]}.")
+        notes.append(f"{text}.")
         say(text)
 
     for trial in _trials(candidates, fitted, len(fitted), Effort(options, seconds, left_out, interrupted, False)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,12 @@ def report(
     found = evaluate(
         _real(real, schema, schema_path, delimiter, encoding),
         synthetic,
-        holdout,
+        _held(holdout, schema, delimiter, encoding),
         target=target,
         features=features,
         seed=seed,
         claim=claim,
-        names={"real": Path(real).name},
+        names={"real": Path(real).name} | ({"holdout": Path(holdout).name} if holdout else {}),
         report=console.progress("measuring"),
     )
     checks = policy.check(found) if policy else []
@@ -92,7 +93,9 @@ def report(
                 temporary.write_text(text(), "utf-8")
     for note in found.setup.notes:
         console.say(note)
-    console.result(found.to_json().rstrip() if json_path == "-" else report_text(found, checks))
+    # in ASCII, so that the console, which lets no control characters through, changes nothing
+    whole = json.dumps(found.to_dict(), indent=1, allow_nan=False) if json_path == "-" else report_text(found, checks)
+    console.result(whole)
     failed = [c for c in checks if not c.passed]
     if failed:
         raise GateFailed(f"{len(failed)} of {len(checks)} thresholds of {gate} failed")
@@ -122,7 +125,7 @@ def _real(path: str, known: Any, schema_path: str | None, delimiter: str | None,
         if schema_path or delimiter or encoding:
             raise SynthgenError(f"{path} holds images; --schema, --delimiter and --encoding are for tables")
         return path
-    table = read_data(path, schema_path, delimiter, encoding, None if schema_path else known)
+    table = _table(path, schema_path, delimiter, encoding, None if schema_path else known)
     if known is not None:
         for name in known.names:
             if name not in table.data.column_names:
@@ -131,3 +134,25 @@ def _real(path: str, known: Any, schema_path: str | None, delimiter: str | None,
                 )
         table = table.select(known.names)
     return table
+
+
+def _held(path: str | None, known: Any, delimiter: str | None, encoding: str | None) -> Any:
+    """The held-out records: a table written like the real one, with the columns that a model knows, or a path."""
+    from synthgen.data import ImageSchema, holds_images
+
+    if path is None or not Path(path).exists() or holds_images(path):
+        return path
+    table = _table(path, None, delimiter, encoding, None)
+    if known is None or isinstance(known, ImageSchema):
+        return table
+    return table.select([name for name in table.data.column_names if name in known.names])
+
+
+def _table(path: str, *options: Any) -> Any:
+    """A table; what cannot be read is named."""
+    try:
+        return read_data(path, *options)
+    except SynthgenError as error:
+        if Path(path).name in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error

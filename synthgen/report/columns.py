@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synthgen.data.cells import column_values
+from synthgen.metrics.statistics import LEVEL, above_chance, proportion
 from synthgen.report.blocks import Block, Cell, Finding, Rows, Shares, listed
 from synthgen.report.inputs import Tables
 
@@ -56,11 +57,12 @@ def _of_numbers(tables: Tables, j: int) -> dict[str, str]:
     real, drawn = real[~np.isnan(real)], drawn[~np.isnan(drawn)]
     if not len(real) or not len(drawn):
         return {}
-    shares = {
-        "fractions": float((drawn != np.round(drawn)).mean()) if (real == np.round(real)).all() else 0.0,
-        "beyond": float(((drawn < real.min()) | (drawn > real.max())).mean()),
-    }
-    return {what: f"{share:.1%}" for what, share in shares.items() if share > NOTABLE}
+    fractions = float((drawn != np.round(drawn)).mean()) if (real == np.round(real)).all() else 0.0
+    beyond = float(((drawn < real.min()) | (drawn > real.max())).mean())
+    # of fresh real rows some lie beyond, too: they are as likely at any rank
+    chance = above_chance(len(drawn), len(real), 2, LEVEL / len(tables.features.names)) / len(drawn)
+    found = (("fractions", fractions, NOTABLE), ("beyond", beyond, max(NOTABLE, chance)))
+    return {what: f"{share:.1%}" for what, share, least in found if share > least}
 
 
 def _counts(tables: Tables, name: str, role: str) -> dict[str, int]:
@@ -79,6 +81,10 @@ def _of_labels(tables: Tables, name: str) -> dict[str, str]:
     share = len(tables.synthetic) / len(tables.real)
     lost = sorted((k for k, n in real.items() if n >= 5 and n * share >= 10 and k not in drawn), key=lambda k: -real[k])
     new = sorted((k for k in drawn if k not in real and k not in unseen), key=lambda k: -drawn[k])
+    # a label that one row holds foretells others that none holds yet (Good 1953)
+    foretold = sum(n == 1 for n in real.values()) / max(1, sum(real.values()))
+    if new and proportion(sum(drawn[k] for k in new), sum(drawn.values())).low <= foretold:
+        new = []
     return {what: listed(these, 3) for what, these in (("lost", lost), ("new", new)) if these}
 
 

@@ -182,7 +182,7 @@ def _fresh(score: Score) -> float | None:
 
 
 def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+    return None if seconds is None else round(seconds, 2)
 
 
 def _heading(report: Report, name: str) -> str:

@@ -23,7 +23,8 @@ WIDER = stats.norm.ppf(1 - LEVEL / 6) / stats.norm.ppf(1 - LEVEL / 2)  # interva
 SEARCHED = 100_000  # synthetic records in which inference and linkability search
 JUDGED = 5000  # synthetic records whose nearest neighbour is sought
 FEW = 5  # records that hold an extreme, below which it is theirs
-OUTER = 20  # values at an end that say how often fresh rows hold one of them
+OUTER = 20  # values at an end, or a twentieth of all, that say how often fresh rows hold one of them
+MET = 0.2  # the chance of fresh rows to hold an extreme, above which it is nobody's
 NO_HOLDOUT = (
     "Disclosure could not be judged: without real records that the generator has not seen (--holdout), a leak cannot "
     "be told from knowledge of the world."
@@ -210,22 +211,25 @@ def _doubted(finding: Finding) -> Finding:
 
 
 def _extremes(tables: Tables) -> tuple[list[Score], list[Finding]]:
-    """Whether the least and greatest numbers of training rows, which few hold, are emitted exactly."""
-    chances, there, named = list[float](), list[bool](), list[str]()
+    """Whether the least and greatest numbers of training rows are emitted exactly, where few hold them."""
+    chances, least, there, named = list[float](), list[float](), list[bool](), list[str]()
     for j in np.flatnonzero(tables.numeric):
         x = tables.real.matrix[:, j]
         values, counts = np.unique(x[~np.isnan(x)], return_counts=True)
-        for some, held in ((values[:OUTER], counts[:1]), (values[::-1][:OUTER], counts[-1:])):
-            if len(values) > 1 and held[0] < FEW:
-                chances.append(_met(tables, j, some))
-                there.append(bool((tables.synthetic.matrix[:, j] == some[0]).any()))
-                named += [tables.features.names[j]] if there[-1] and tables.features.names[j] not in named else []
+        n = max(OUTER, len(values) // OUTER)
+        for some, held in ((values[:n], counts[:1]), (values[::-1][:n], counts[-1:])):
+            if len(values) < 2 or held[0] >= FEW or (chance := _met(tables, j, some)) > MET:
+                continue
+            chances.append(chance)
+            least.append(1 / (len(some) + 1))  # what was not met among so many values may still be met
+            there.append(bool((tables.synthetic.matrix[:, j] == some[0]).any()))
+            named += [tables.features.names[j]] if there[-1] and tables.features.names[j] not in named else []
     if not there:
         return [], []
     about = f"share of {len(there)} extremes held by fewer than {FEW} training records that synthetic ones emit exactly"
     floor, emitted = float(np.mean(chances)), sum(there)
     score = Score.of("disclosure.extremes", proportion(emitted, len(there)), about, "less", floor, {"fresh": floor})
-    if _luck(chances, emitted) > LEVEL:
+    if _luck(np.maximum(chances, least), emitted) > LEVEL:
         return [score], []
     text = f"{emitted} of {len(there)} extremes that fewer than {FEW} training records hold are emitted exactly"
     return [score], [Finding("leaks", f"{text}: {listed(named)}.")]
@@ -242,10 +246,9 @@ def _met(tables: Tables, j: np.intp, outer: Matrix) -> float:
     return float(1 - (1 - share) ** (len(tables.synthetic) / len(tables.holdout)))
 
 
-def _luck(chances: Sequence[float], emitted: int) -> float:
-    """The chance that at least so many of independent events happen; an event never seen may be rare."""
+def _luck(chances: Matrix, emitted: int) -> float:
+    """The chance that at least so many of independent events happen."""
     found = np.ones(1)
-    for chance in chances:
-        p = max(chance, 1 / (OUTER + 1))
+    for p in chances:
         found = np.convolve(found, [1 - p, p])
     return float(found[emitted:].sum())

@@ -90,7 +90,7 @@ def _read(data: Any, name: str) -> Dataset:
 def _tables(real: Table, synthetic: Any, holdout: Any, names: dict[str, str]) -> Tables:
     others: list[Table | None] = []
     for role, data in (("synthetic", synthetic), ("holdout", holdout)):
-        found = None if data is None else _read(data, names[role])
+        found = None if role == "holdout" and data is None else _read(data, names[role])
         if isinstance(found, Images):
             raise SynthgenError(f"{names[role]} holds images, and {names['real']} is a table")
         others.append(found)

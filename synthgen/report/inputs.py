@@ -145,6 +145,8 @@ def _alike(table: Table, schema: Schema, real: Table) -> tuple[Table, list[str]]
         cells = data[column.name].combine_chunks()
         if pa.types.is_dictionary(cells.type):
             cells = pc.cast(cells, cells.type.value_type)
+        if pa.types.is_string_view(cells.type):
+            cells = pc.cast(cells, pa.string())
         if not _textual(cells.type):
             _check_type(cells.type, column)
             if column.kind in ("numeric", "datetime"):
@@ -175,22 +177,20 @@ def _check_type(kind: pa.DataType, column: Column) -> None:
 def _rewritten(cells: pa.Array, column: Column, real: Table) -> tuple[pa.Array, str]:
     """Texts as the real ones are written, and what was done to them."""
     encoded = pc.dictionary_encode(pc.cast(cells, pa.string()))
-    texts = encoded.dictionary.to_pylist()
-    labels = column.kind not in ("numeric", "datetime")
-    given = column_values(column, real.data[column.name].combine_chunks()) if labels else None
-    known = set(pc.unique(given.drop_null()).to_pylist()) if labels else set()
-    gone = {t for t in texts if t not in known and t.strip() in (*MISSING, *PANDAS, *column.missing)}
-    if not labels:
-        new = [None if t in gone else t for t in texts]
+    texts, markers = encoded.dictionary.to_pylist(), {*MISSING, *PANDAS, *column.missing}
+    if column.kind in ("numeric", "datetime"):
+        new = [None if t.strip() in markers else t for t in texts]
         return _reparsed(pa.array(new, pa.string()), column, encoded.indices)
-    truth = column.kind == "boolean"
+    labels = pc.unique(column_values(column, real.data[column.name].combine_chunks())).to_pylist()
+    known, truth = set(labels) - {None}, column.kind == "boolean"
     aliases = {_canonical(label, truth): label for label in known}
+    gone = {t for t in texts if t not in known and t.strip() in markers}
     new = [None if t in gone else t if t in known else aliases.get(_canonical(t, truth), t) for t in texts]
     changes = (f"{a!r} was read as {b!r}" for a, b in zip(texts, new, strict=True) if b is not None and a != b)
     changed, rewritten = next(changes, ""), pa.array(new, pa.string()).take(encoded.indices)
-    # where the real rows write a marker for what is missing, and the reader of a stranger knew it, it is gone
+    # a label that says that there is none, such as ?, is gone where a stranger's reader knew it
     marker = next((label for label in known if label in MISSING), None)
-    if marker is None or given.null_count or marker in texts or not rewritten.null_count:
+    if marker is None or None in labels or marker in texts or not rewritten.null_count:
         return rewritten, changed
     return pc.fill_null(rewritten, marker), f"missing cells were read as {marker!r}"
 
@@ -228,7 +228,8 @@ def _overlap(real: Rows, holdout: Rows) -> list[str]:
     keys = row_keys(real.matrix)
     shared = int(np.isin(row_keys(holdout.matrix), keys).sum())
     alike = 1 - len(np.unique(keys)) / len(keys)  # rows that have a twin anyway
-    if shared > 0.5 * len(holdout) and alike < 0.25:
+    same = np.array_equal(real.matrix, holdout.matrix, equal_nan=True)
+    if same or (shared > 0.5 * len(holdout) and alike < 0.25):
         raise SynthgenError(
             f"{shared} of {len(holdout)} rows of {holdout.name} are in {real.name}, too; "
             "a holdout has rows that the generator has not seen"
@@ -241,7 +242,7 @@ def _overlap(real: Rows, holdout: Rows) -> list[str]:
 
 def name_of(data: object, role: str) -> str:
     """What to call a dataset: its file, else its role."""
-    return Path(data).name if isinstance(data, str | Path) else role
+    return (Path(data).name or str(data) or role) if isinstance(data, str | Path) else role
 
 
 def told_apart(names: Mapping[str, str]) -> dict[str, str]:

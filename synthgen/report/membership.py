@@ -84,8 +84,11 @@ def _scores(attacks: Sequence[Attack], controls: Mapping[str, Sequence[Attack]])
 
 def _found(attacks: Sequence[Attack], negative: Sequence[Attack], m: int) -> blocks.Finding:
     """What the attacks say, in a sentence."""
-    leaking = [a for a in attacks if a.leaks]
-    if any(a.leaks for a in negative):
+    leaking, calm = [a for a in attacks if a.leaks], {(a.name, a.records): a for a in negative}
+    differ = any(a.leaks for a in negative)
+    if differ:
+        leaking = [a for a in leaking if _beats(a, calm[a.name, a.records])]
+    if differ and not leaking:
         return blocks.Finding(
             "unseen",
             "The membership attacks find something among real records that cannot leak: training and held-out rows "
@@ -101,6 +104,15 @@ def _found(attacks: Sequence[Attack], negative: Sequence[Attack], m: int) -> blo
         chance = f"chance would explain {f.chance:.1%}"
         text = f"{f.found.value:.1%} of training records are found at {f.rate:.1%} false alarms ({by}; {chance})"
     return blocks.Finding("leaks", f"Membership leaks: {text}.")
+
+
+def _beats(a: Attack, control: Attack) -> bool:
+    """Whether an attack finds more than twice what it finds among records that cannot leak, and that is no chance."""
+    pairs = [(f.found, c.found, 0.0) for f, c in zip(a.at, control.at, strict=True)]
+    return any(
+        own.low > other.high and own.value - none > 2 * (other.value - none)
+        for own, other, none in [(a.auc, control.auc, 0.5), *pairs]
+    )
 
 
 def _strength(pair: tuple[Attack, Finding]) -> float:

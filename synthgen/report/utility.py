@@ -41,6 +41,8 @@ def choose_target(tables: Tables, target: str | None) -> tuple[str | None, str]:
             raise SynthgenError(
                 f"column {target!r} is of kind {kind}, which cannot be predicted; choose another --target"
             )
+        if len(names) < 2:
+            raise SynthgenError(f"there is no column besides {target!r} that could predict it; leave out --target")
         return target, ""
     last = names[-1]
     if not tables.features.numeric(last) and 2 <= len(tables.features.labels[last]) <= CLASSES and len(names) > 1:
@@ -119,13 +121,20 @@ def _task(tables: Tables, target: str, test: Matrix, codes: Matrix) -> Task:
     if tables.features.numeric(target):
         y = test[:, column]
         y = y[~np.isnan(y)]
-        return Task(column, (), float(y.mean()) if len(y) else 0.0, float(y.std()) or 1.0 if len(y) else 1.0)
+        most = float(np.abs(y).max(initial=0)) or 1.0  # the square of a huge number overflows
+        y = y / most if len(y) else np.zeros(1)
+        return Task(column, (), float(y.mean()) * most, float(y.std()) * most or 1.0)
     return Task(column, tuple(tables.features.labels[target].to_pylist()[:CLASSES]))
+
+
+def _range(task: Task) -> tuple[float, float]:
+    """What is farther than a million deviations has no square that a number holds."""
+    return task.centre - 1e6 * task.scale, task.centre + 1e6 * task.scale
 
 
 def _inputs(geometry: Geometry, task: Task, kind: str, rows: Matrix) -> tuple[Matrix, Matrix]:
     """What a model sees: features for trees, points for a linear model, both without the target."""
-    y = rows[:, task.column]
+    y = rows[:, task.column] if task.classes else np.clip(rows[:, task.column], *_range(task))
     if kind == "boosted":
         return np.delete(rows, task.column, axis=1), y
     return geometry(rows)[:, geometry.columns != task.column].astype(np.float64), y

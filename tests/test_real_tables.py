@@ -50,12 +50,10 @@ def test_detection_and_utility_agree_with_another_booster_on_other_folds(name, t
     folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(x, y))
     told = [xgboost.XGBClassifier(**settings).fit(x[a], y[a]).predict_proba(x[b])[:, 1] for a, b in folds]
     auc = np.mean([roc_auc_score(y[b], p) for (_, b), p in zip(folds, told, strict=True)])
-    print(auc, report['fidelity.detection'].value)
     assert report["fidelity.detection"].value == pytest.approx(auc, abs=0.02)
 
     answers = [(f[target] == real[target].mode()[0]).to_numpy(int) for f in (made, held)]
     learned, judged = (codes(f.drop(columns=target), real) for f in (made, held))
     model = xgboost.XGBClassifier(**settings).fit(learned, answers[0])
     worth = roc_auc_score(answers[1], model.predict_proba(judged)[:, 1])
-    print(worth, report['utility.boosted'].value)
     assert report["utility.boosted"].value == pytest.approx(worth, abs=0.015)

@@ -434,6 +434,8 @@ def unmeasured(monkeypatch):
         (("-o", "page.pdf"), "give -o a name that ends in .html"),
         (("-o", "."), "is a folder"),
         (("--json", "."), "is a folder"),
+        (("--json", "made.csv"), "made.csv is read or written already"),
+        (("--json", "new.json", "--junit", "./new.json"), "new.json is read or written already"),
         (("--gate", "nowhere.toml"), "cannot read the gate nowhere.toml"),
         (("--model", "nowhere"), "nowhere"),
         (("--schema", "nowhere.json"), "cannot read the schema nowhere.json"),

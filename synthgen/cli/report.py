@@ -58,9 +58,13 @@ def report(
     All figures stand beside those of fresh real records, of copies, and of independent columns.
     """
     start, console = time.monotonic(), Console(quiet)
+    taken = {Path(p).resolve() for p in (real, synthetic, holdout, model, schema_path, gate) if p}
     for path in (out, junit, json_path if json_path != "-" else None):
         if path is not None:
             check_file(Path(path))
+            if Path(path).resolve() in taken:
+                raise SynthgenError(f"{path} is read or written already; give each output a name of its own")
+            taken.add(Path(path).resolve())
     if out is not None and Path(out).suffix != ".html":
         raise SynthgenError(f"{out} is no place for a page; give -o a name that ends in .html")
     from synthgen.cli.text import report_text

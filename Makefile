@@ -37,5 +37,5 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(RUN) -m pip install --quiet --editable ".[test,images]"
+	$(RUN) -m pip install --quiet --editable ".[test,images,dp]"
 	touch $@

@@ -32,6 +32,6 @@ report.write(page)
 print(f"{page}: what they are worth. Figures beside those of fresh real rows:")
 for score in report:
     if score.headline:
-        print(f"{score.value:8.3f} {score.fresh:8.3f}  {score.about}")
+        print(f"{score.value:8.3f} {score.fresh:8.3f}  {score.name}: {score.about}")
 for finding in report.verdict:
     print(f"{finding.kind:>10}: {finding.text}")

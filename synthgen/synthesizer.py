@@ -16,10 +16,12 @@ from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_
 from synthgen.data import Dataset, Images, Table, as_dataset
 from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
+from synthgen.dp.certificate import certificate
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.fitted import PLURAL, Fitted, Returns, installed
 from synthgen.generator import Generator, parse_settings, recipe_for
 from synthgen.inference import Chunk
+from synthgen.private import prepare
 from synthgen.records import Records
 from synthgen.schema import Schema, explain
 from synthgen.training import State, Training
@@ -52,6 +54,7 @@ class _Manifest(BaseModel):
     chunk: int
     codec: Any
     checkpoint: str = ""
+    certificate: dict[str, Any] | None = None
 
 
 class Synthesizer(Fitted):
@@ -98,6 +101,7 @@ class Synthesizer(Fitted):
         self.seed, self.max_time, self.keep_rare = seed, max_time, keep_rare
         super().__init__(self.name or self.cls.__name__, resolve_device(device))
         self.notes: list[str] = []
+        self.certificate: dict[str, Any] | None = None
         self._rows = 0
 
     def fit(
@@ -115,7 +119,8 @@ class Synthesizer(Fitted):
 
         Args:
             data: a path, a pandas frame, anything with an Arrow stream, a Table, or Images.
-            budget: a privacy budget; no generator can be fitted under one yet.
+            budget: a privacy budget, which pays for every look at the data; only some generators can be fitted
+                under one.
             report: called with the share done and figures such as the loss.
             preview: called now and then with a few records drawn from what is learned so far.
             checkpoint: folder to keep unfinished work in.
@@ -124,11 +129,11 @@ class Synthesizer(Fitted):
 
         Raises:
             SynthgenError: the data, the schema or the checkpoint does not fit.
-            BudgetError: there is a budget.
+            BudgetError: the budget is too small, or what was asked for cannot be had under one.
             Interrupted: `interrupted` said so; the checkpoint holds what was learned.
         """
         if budget is not None:
-            raise BudgetError("fitting under a privacy budget is not built yet")
+            return self._fit_private(data, budget, report)
         dataset = self._prepare(data)
         self.recipe = recipe_for(self.cls, dataset.kind, self.settings)
         mark = self._fingerprint(dataset) if checkpoint else ""
@@ -160,6 +165,28 @@ class Synthesizer(Fitted):
             )
             model.fit(Records(x, c), training)
             self.notes += training.notes
+        self._model = model.eval()
+        return self
+
+    def _fit_private(self, data: Any, budget: Budget, report: Callable[..., None] | None) -> Self:
+        """Learn from a table under a budget: nothing of it is seen but what the budget pays for."""
+        table = as_dataset(data)
+        if isinstance(table, Images):
+            raise BudgetError("images cannot be fitted under a privacy budget yet")
+        if not self.cls.private:
+            raise BudgetError(
+                f"{self.name or self.cls.__name__} cannot be fitted under a privacy budget; marginals can"
+            )
+        if self.given or self.sample or self.keep_rare or self.max_time is not None or self.seed:
+            raise BudgetError("under a privacy budget there is no given, sample, keep_rare, max_time or seed of a fit")
+        prepared = prepare(table, self.schema, self.drop, budget, self.cls.codes)
+        self._codec, self._rows, self.notes = prepared.codec, prepared.total, prepared.notes
+        self._returns = "pandas"
+        self._model = model = self._build().to(self.device)
+        training = Training(self.recipe, device=self.device, report=report)
+        model.fit(prepared.records, training)  # type: ignore[arg-type]
+        self.notes += training.notes
+        self.certificate = certificate(budget, self.name or self.cls.__name__, prepared.total, prepared.declared)
         self._model = model.eval()
         return self
 
@@ -258,6 +285,7 @@ class Synthesizer(Fitted):
             returns=self._returns,
             chunk=self.codec.chunk,
             codec=self.codec.state(),
+            certificate=self.certificate,
         ).model_dump()
 
     @classmethod
@@ -288,7 +316,7 @@ class Synthesizer(Fitted):
         self.settings = {**manifest.recipe, **manifest.config}
         self.config, self.recipe = parse_settings(self.cls, self.settings)
         self._codec, self._returns, self._rows = codec, manifest.returns, manifest.rows
-        self.given = tuple(codec.context.names)
+        self.given, self.certificate = tuple(codec.context.names), manifest.certificate
         model = self._build()
         model.load_weights(weights)
         self._model = model.to(self.device).eval()

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from synthgen.errors import Interrupted, SynthgenError
+from synthgen.errors import BudgetError, Interrupted, SynthgenError
 from synthgen.records import Records
 
 FEW = 0.25  # share of the steps below which it is said that time was short
@@ -150,6 +150,8 @@ class Training:
             SynthgenError: a loss is no longer finite.
             Interrupted: the user asked to stop.
         """
+        if not isinstance(records, Records):
+            raise BudgetError("generators that learn by gradients cannot be fitted under a budget yet; marginals can")
         if sum(o.sees_data for o in objectives) > 1:
             raise ValueError("at most one objective of a family may see the data")
         for objective in objectives:

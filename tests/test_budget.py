@@ -1,17 +1,26 @@
+"""Budgets: a hard cap in rho and delta, a ledger that is written before anything is looked at."""
+
+import json
+
 import pytest
 
-from synthgen.dp.budget import Budget, Charge
-from synthgen.errors import BudgetError
+from synthgen.dp.accounting import epsilon_of, rho_of
+from synthgen.dp.budget import THRESHOLDS, Budget, Charge, keeper, recorded
+from synthgen.errors import BudgetError, ResourceError
 
 
-@pytest.mark.parametrize("epsilon", [0, -1, float("nan")])
+def price(rho, delta=0.0, what="question"):
+    return Charge(what, "discrete Gaussian", (2 * rho) ** -0.5 if rho > 0 else 1.0, rho, delta)
+
+
+@pytest.mark.parametrize("epsilon", [0, -1, float("nan"), float("inf")])
 def test_epsilon_must_be_positive(epsilon):
     with pytest.raises(BudgetError, match="epsilon"):
-        Budget(epsilon, 0.0)
+        Budget(epsilon, 1e-6)
 
 
-@pytest.mark.parametrize("delta", [-1e-9, 1, 2, float("nan")])
-def test_delta_must_be_in_the_unit_interval(delta):
+@pytest.mark.parametrize("delta", [-1e-9, 0, 1, 2, float("nan")])
+def test_delta_must_lie_between_zero_and_one(delta):
     with pytest.raises(BudgetError, match="delta"):
         Budget(1.0, delta)
 
@@ -19,48 +28,65 @@ def test_delta_must_be_in_the_unit_interval(delta):
 def test_the_ledger_begins_empty_and_keeps_charges_in_order():
     budget = Budget(1.0, 1e-6)
     assert budget.ledger == []
-    budget.charge("bounds", 0.25)
-    budget.charge("training", 0.5, 1e-6)
-    assert budget.ledger == [Charge("bounds", 0.25, 0.0), Charge("training", 0.5, 1e-6)]
+    charges = [price(budget.rho / 4, what="bounds"), price(budget.rho / 2, 1e-8, "training")]
+    for charge in charges:
+        budget.charge(charge)
+    assert budget.ledger == charges
 
 
-def test_the_whole_budget_can_be_spent_but_no_more():
-    budget = Budget(1.0, 0.5)
-    budget.charge("a", 0.75, 0.25)
-    budget.charge("b", 0.25, 0.25)
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 8.0])
+def test_the_whole_budget_can_be_spent_but_no_more(epsilon):
+    budget = Budget(epsilon, 1e-6)
+    for part in range(10):
+        budget.charge(price(budget.rho / 10, what=f"part {part}"))
+    assert budget.spent() == pytest.approx(epsilon, rel=1e-6)
+    assert budget.spent() <= epsilon
+    with pytest.raises(BudgetError, match="one more costs rho"):
+        budget.charge(price(budget.rho * 1e-6, what="one more"))
+    assert len(budget.ledger) == 10
+
+
+def test_thresholds_have_a_part_of_delta_and_no_more():
+    budget = Budget(1.0, 1e-6)
+    budget.charge(price(1e-5, 1e-6 * THRESHOLDS))
     with pytest.raises(BudgetError):
-        budget.charge("c", 1e-6)
+        budget.charge(price(1e-5, 1e-12))
+    assert budget.rho == pytest.approx(rho_of(1.0, 1e-6 * (1 - THRESHOLDS)))
 
 
-def test_rounding_does_not_refuse_the_last_of_many_equal_parts():
-    budget = Budget(0.3, 0.0)
-    for part in range(3):
-        budget.charge(f"part {part}", 0.1)  # 0.1 + 0.1 + 0.1 > 0.3 in floats
-    assert len(budget.ledger) == 3
-
-
-@pytest.mark.parametrize(("epsilon", "delta"), [(1.1, 0.0), (0.5, 0.1), (float("inf"), 0.0)])
-def test_a_price_beyond_the_cap_is_refused_and_not_entered(epsilon, delta):
-    budget = Budget(1.0, 1e-3)
-    with pytest.raises(BudgetError, match="training costs"):
-        budget.charge("training", epsilon, delta)
-    assert budget.ledger == []
-
-
-@pytest.mark.parametrize(("epsilon", "delta"), [(-0.1, 0.0), (0.1, -1e-9), (float("nan"), 0.0), (0.1, float("nan"))])
-def test_a_price_that_is_none_is_refused(epsilon, delta):
-    budget = Budget(1.0, 0.5)
+@pytest.mark.parametrize(("rho", "delta"), [(-0.1, 0.0), (0.001, -1e-9), (float("nan"), 0.0), (0.001, float("nan"))])
+def test_a_price_that_is_none_is_refused(rho, delta):
+    budget = Budget(1.0, 1e-6)
     with pytest.raises(BudgetError, match="negative"):
-        budget.charge("bounds", epsilon, delta)
+        budget.charge(Charge("bounds", "discrete Gaussian", 1.0, rho, delta))
     assert budget.ledger == []
 
 
-def test_without_delta_none_can_be_spent():
-    with pytest.raises(BudgetError):
-        Budget(1.0, 0.0).charge("gaussian noise", 0.1, 1e-12)
+def test_what_cannot_be_written_down_is_not_charged(tmp_path):
+    budget = Budget(1.0, 1e-6, keeper(tmp_path / "missing" / "ledger.jsonl", "data"))
+    with pytest.raises(ResourceError, match="ledger"):
+        budget.charge(price(1e-3))
+    assert budget.ledger == []
 
 
-def test_charging_nothing_is_allowed():
-    budget = Budget(1.0, 0.0)
-    budget.charge("public", 0.0)
-    assert budget.ledger == [Charge("public", 0.0, 0.0)]
+def test_charges_of_several_fits_add_up_by_source(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    assert recorded(path, "a") == (0.0, 0.0, 0)
+    for source, rho in (("a", 0.001), ("a", 0.002), ("b", 0.004)):
+        Budget(1.0, 1e-6, keeper(path, source)).charge(price(rho, 1e-9))
+    assert recorded(path, "a") == (pytest.approx(0.003), pytest.approx(2e-9), 2)
+    assert recorded(path, "b") == (pytest.approx(0.004), pytest.approx(1e-9), 1)
+    assert len([json.loads(line) for line in path.read_text().splitlines()]) == 3
+
+
+@pytest.mark.parametrize("text", ["{", '{"source": "a"}\n', "[]\n", '{"source": "a", "rho": "x", "fit": "1"}\n'])
+def test_a_damaged_ledger_is_no_empty_one(tmp_path, text):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(text)
+    with pytest.raises(BudgetError, match="cannot be read"):
+        recorded(path, "a")
+
+
+def test_two_fits_spend_less_than_the_sum_of_their_epsilons_and_more_than_one():
+    rho = rho_of(1.0, 1e-6)
+    assert 1 < epsilon_of(2 * rho, 1e-6) < 2

@@ -9,8 +9,7 @@ import torch
 from synthgen.codec import TableCodec, fit_codec
 from synthgen.codec.rare import UNKNOWN
 from synthgen.data import as_table
-from synthgen.dp.budget import Budget
-from synthgen.errors import BudgetError, SynthgenError
+from synthgen.errors import SynthgenError
 from synthgen.schema import Column, Schema
 
 CITIES = {"FR": ["Paris", "Lyon"], "DE": ["Bonn", "Kiel"], "NA": ["Windhoek"]}
@@ -291,11 +290,6 @@ def test_a_table_whose_modelled_columns_are_all_given_is_refused():
 def test_a_column_that_cannot_be_given_is_an_error(name, told):
     with pytest.raises(SynthgenError, match=told):
         fit(given=[name])
-
-
-def test_a_privacy_budget_is_refused():
-    with pytest.raises(BudgetError, match="privacy budget"):
-        fit(budget=Budget(1.0, 1e-6))
 
 
 def test_what_is_not_modelled_is_said():

@@ -74,3 +74,12 @@ def test_the_fair_table_is_fair(people_csv, monkeypatch, capsys):
     assert (people.sport == people.town.map({"Oslo": "ski", "Lima": "surf", "Cairo": "run"})).mean() > 0.8
     assert vae > 0.5
     assert fair < 0.25
+
+
+@pytest.mark.slow
+def test_private_prints_the_prices_and_a_verdict(example):
+    pytest.importorskip("opendp")
+    out = example("private.py")
+    assert "for the number of records, with noise of" in out
+    assert "column 'engines': kind numeric, minimum 1.0, maximum 4.0" in out
+    assert re.search(r"^ +(differs|faithful): ", out, re.M)

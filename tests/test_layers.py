@@ -16,13 +16,13 @@ LAYERS = """
 9 compare
 8 synthesizer · report.evaluate
 7 fitted · report · baselines
-6 inference · metrics.fidelity · metrics.membership · metrics.disclosure
+6 inference · private · metrics.fidelity · metrics.membership · metrics.disclosure
 5 codec · registry · testing · metrics · PLUGINS
-4 codec.table · codec.image · metrics.features
+4 codec.table · codec.image · metrics.features · dp.domain
 3 data · codec.base · latent
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator
-2 artifact
-1 schema · files · devices · training · nn · dp.budget
+2 artifact · dp
+1 schema · files · devices · training · nn
 0 errors · space · records · rules · formats · codec.made · codec.rare · metrics.score
 """
 LEVEL = {

@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"^```(sh|python) run\n(.*?)^```", README, re.M | re.S)
 
 
 def test_there_is_a_block_of_each_kind():
-    assert sorted(kind for kind, _ in BLOCKS) == ["python", "python", "sh"]
+    assert sorted(kind for kind, _ in BLOCKS) == ["python", "python", "sh", "sh"]
 
 
 @pytest.mark.slow
@@ -42,7 +42,8 @@ def test_the_example_says_where_the_result_lies_and_how_close_it_is(tmp_path):
         check=True,
     )
     assert str(tmp_path / "new.csv") in ran.stdout
-    assert "detection" in ran.stdout
+    assert "fidelity.detection" in ran.stdout
+    assert (tmp_path / "new.html").stat().st_size > 10_000
     assert len((tmp_path / "new.csv").read_text().splitlines()) == 3323
 
 

@@ -15,6 +15,7 @@ from synthgen.cli.console import printable
 from synthgen.cli.fit import fit
 from synthgen.cli.generate import generate
 from synthgen.cli.inspect import info, list_, schema
+from synthgen.cli.private import verify
 from synthgen.cli.report import report
 from synthgen.cli.use import anomalies, impute, interpolate
 from synthgen.errors import Interrupted, ResourceError, SynthgenError, near
@@ -38,7 +39,7 @@ def app(debug: bool) -> None:
     """Fit a generative model on your own table or images, generate new records like them."""
 
 
-for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate, report, compare):
+for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate, report, compare, verify):
     app.add_command(command)
 
 

@@ -23,6 +23,7 @@ from synthgen.cli.options import (
     reading_options,
     settings_of,
 )
+from synthgen.cli.private import Request, fit_private
 from synthgen.errors import Interrupted, ResourceError, SynthgenError
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ if TYPE_CHECKING:
 @click.option("--drop", multiple=True, metavar="COL", help="Leave a column out.")
 @click.option("--given", multiple=True, metavar="COL", help="Condition on a column, so that its value can be chosen.")
 @click.option("-s", "settings", multiple=True, metavar="KEY=VALUE", help="A setting (synthgen info NAME).")
-@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same model.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same model.  [0]")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @click.option("--max-time", type=Seconds(), help="End by then with a usable model, such as 10m.")
 @click.option("--sample", type=click.IntRange(10), metavar="ROWS", help="Fit on so many rows, drawn at random.")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted fit of the same model stopped.")
+@click.option("--epsilon", type=float, help="Fit under differential privacy with this epsilon, such as 1.")
+@click.option("--delta", type=float, help="Its delta, such as 1e-6: less than one in the number of records.")
+@click.option("--ledger", type=click.Path(), help="A private file that adds up what all fits on these data have spent.")
 @click.option("--keep-rare", is_flag=True, help="Keep values that fewer than 5 records hold.")
 @click.option("--preview", type=click.Path(), help="Where a sheet of images drawn so far goes.  [OUT.preview.png]")
 @image_options
@@ -55,11 +59,14 @@ def fit(
     drop: tuple[str, ...],
     given: tuple[str, ...],
     settings: tuple[str, ...],
-    seed: int,
+    seed: int | None,
     device: str,
     max_time: float | None,
     sample: int | None,
     resume: bool,
+    epsilon: float | None,
+    delta: float | None,
+    ledger: str | None,
     keep_rare: bool,
     preview: str | None,
     size: int | None,
@@ -77,11 +84,22 @@ def fit(
     start = time.monotonic()
     console = Console(quiet, as_json)
     _check_model_path(Path(out))
+    if epsilon is not None or delta is not None or ledger is not None:
+        refused: dict[str, object] = {
+            "--seed": seed is not None,
+            "--max-time": max_time,
+            "--sample": sample,
+            "--resume": resume,
+        }
+        refused |= {"--keep-rare": keep_rare, "--given": given, "--preview": preview}
+        private = Request(data, out, generator, schema_path, drop, settings, device, epsilon, delta, ledger)
+        fit_private(private, [option for option, said in refused.items() if said], delimiter, encoding, console)
+        return
     sheet = Path(preview) if preview else _beside(Path(out), "preview.png")
     check_file(sheet)
     from synthgen import Synthesizer
 
-    options: dict[str, Any] = {"device": device, "seed": seed, "given": given, "drop": drop}
+    options: dict[str, Any] = {"device": device, "seed": seed or 0, "given": given, "drop": drop}
     options |= {"keep_rare": keep_rare, "sample": sample, "max_time": max_time}
     options |= settings_of(settings, reserved=[*options, "schema"])
     if generator != "auto":

@@ -16,8 +16,7 @@ from synthgen.codec.repair import observe
 from synthgen.codec.table import ColumnCodec, TableCodec
 from synthgen.data.cells import column_values
 from synthgen.data.table import Table
-from synthgen.dp.budget import Budget
-from synthgen.errors import BudgetError, SynthgenError
+from synthgen.errors import SynthgenError
 from synthgen.schema import Column, Schema
 
 CONTEXT_CELLS = 32  # of a number that is given: the generator is told which of them
@@ -27,7 +26,6 @@ def fit_codec(
     table: Table,
     schema: Schema,
     given: Sequence[str] = (),
-    budget: Budget | None = None,
     codes: int = 0,
     reals: bool = False,
     keep_rare: bool = False,
@@ -38,7 +36,6 @@ def fit_codec(
         table: the training table.
         schema: what its columns are.
         given: columns that become the context.
-        budget: must pay for what is learned from the data; no column can be paid for yet.
         codes: at most so many codes per column; 0 for numbers as reals.
         reals: numbers that need more than `codes` codes come as reals, instead of in coarser cells.
         keep_rare: keep values that fewer than 5 records hold.
@@ -48,10 +45,7 @@ def fit_codec(
 
     Raises:
         SynthgenError: a given column is unknown or not modelled, or cells contradict the schema.
-        BudgetError: there is a budget.
     """
-    if budget is not None:
-        raise BudgetError("columns cannot be learned under a privacy budget yet")
     for name in given:
         if schema[name].kind not in ("numeric", "categorical", "boolean", "datetime"):
             raise SynthgenError(f"column {name!r} is {schema[name].kind}; only modelled columns can be given")

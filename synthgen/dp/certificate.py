@@ -1,0 +1,95 @@
+"""Certificate: what a private fit promises, and every query that it paid for, so that anyone can add it up again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from synthgen import __version__
+from synthgen.dp.accounting import epsilon_of
+from synthgen.dp.budget import THRESHOLDS, Budget
+from synthgen.errors import SynthgenError
+
+FORMAT = 1
+SAME = 1e-6  # relative error within which two figures agree
+MEANING = (
+    "Record-level differential privacy: whatever is made of this model would have been about as likely, within a "
+    "factor of e^epsilon and apart from a probability of delta, had any one record been left out or added. It says "
+    "nothing of what is known of groups of people, and counts several records of one person as several persons."
+)
+ASSUMED = ("the names of the columns", "the types and the format in which the file stores them")
+
+
+def certificate(budget: Budget, generator: str, records: int, declared: Sequence[str]) -> dict[str, Any]:
+    """The certificate of a fit.
+
+    Args:
+        budget: with its ledger, complete.
+        generator: name of the family.
+        records: about how many there are, which was paid for.
+        declared: what a schema declared of the data, and was taken as public.
+    """
+    return {
+        "synthgen_certificate": FORMAT,
+        "epsilon": budget.epsilon,
+        "delta": budget.delta,
+        "spent_epsilon": budget.spent(),
+        "relation": "one record added or removed",
+        "unit": "record",
+        "meaning": MEANING,
+        "generator": generator,
+        "records": records,
+        "public": [*ASSUMED, *declared],
+        "accountant": "zero-concentrated differential privacy (Bun and Steinke 2016), converted as by Canonne, Kamath "
+        "and Steinke (2020); thresholds are paid in delta",
+        "delta_of_thresholds": budget.thresholds,
+        "queries": [charge._asdict() for charge in budget.ledger],
+        "randomness": "unseeded: OpenDP's discrete Gaussian, and the operating system's generator",
+        "versions": {"synthgen": __version__} | {name: _version(name) for name in ("opendp", "numpy", "torch")},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def check_certificate(body: Any) -> str:
+    """Add up a certificate again; a sentence that says what holds.
+
+    Raises:
+        SynthgenError: its figures contradict each other, or exceed what it claims.
+    """
+    try:
+        if body["synthgen_certificate"] != FORMAT:
+            raise SynthgenError(
+                f"the certificate has format {body['synthgen_certificate']!r}, this synthgen reads {FORMAT}"
+            )
+        queries, delta = body["queries"], float(body["delta"])
+        for query in queries:
+            _check_price(query)
+        rho, passed = sum(q["rho"] for q in queries), sum(q["delta"] for q in queries)
+        spent = epsilon_of(rho, delta * (1 - THRESHOLDS))
+        claimed, epsilon = float(body["spent_epsilon"]), float(body["epsilon"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise SynthgenError(f"the certificate is damaged: {error!r}; make it anew by fitting again") from error
+    if abs(spent - claimed) > SAME * max(1.0, spent):
+        raise SynthgenError(
+            f"the certificate says that epsilon {claimed:.6g} was spent; its queries add up to {spent:.6g}"
+        )
+    if spent > epsilon * (1 + SAME) or passed > delta * THRESHOLDS * (1 + SAME):
+        raise SynthgenError(f"the queries of the certificate exceed its epsilon {epsilon:g} and delta {delta:g}")
+    return f"{len(queries)} queries add up to epsilon {spent:.4g} of {epsilon:g} at delta {delta:g}, record-level"
+
+
+def _check_price(query: dict[str, Any]) -> None:
+    """Raise SynthgenError where a query's price is not that of its mechanism."""
+    scale, rho = float(query["scale"]), float(query["rho"])
+    price = {"discrete Gaussian": lambda: 1 / (2 * scale**2), "exponential": lambda: scale**2 / 8}
+    if query["mechanism"] not in price:
+        raise SynthgenError(f"the certificate names a mechanism {query['mechanism']!r} that is not known")
+    if not rho >= 0 or abs(price[query["mechanism"]]() - rho) > SAME * rho:
+        raise SynthgenError(f"the price of {query['what']!r} is not that of its noise")

@@ -221,7 +221,7 @@ class Graphical:
 
 
 def spaced(p: Tensor, row: Tensor, generator: torch.Generator) -> Tensor:
-    """Codes (n,) from weights p (rows, codes) float64, of which row (n,) tells each draw's: at evenly spaced quantiles."""
+    """Codes (n,) at evenly spaced quantiles of weights p (rows, codes) float64; row (n,) says whose each draw is."""
     order = torch.argsort(row + torch.rand(len(row), generator=generator, dtype=torch.float64))
     row, counts = row[order], torch.bincount(row, minlength=len(p))
     rank = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]

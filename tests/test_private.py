@@ -93,6 +93,14 @@ def test_answers_are_right_when_there_is_hardly_any_noise():
     assert sum(labels.values()) == pytest.approx(4000, abs=5)
 
 
+def test_numbers_of_many_decimals_and_with_exponents_are_numbers():
+    cells = [str(float(x)) for x in np.random.default_rng(0).random(500)] + ["1e-05"] * 100 + ["2.5E+3"] * 100
+    table = PrivateTable(pa.table({"x": cells}), Budget(GENEROUS, 1e-6))
+    assert table.forms("x", 100.0)["decimals 8"] == pytest.approx(700, abs=5)
+    domain = learn_domain(PrivateTable(pa.table({"x": cells}), Budget(GENEROUS, 1e-6)), None, None)
+    assert domain.surrogate.schema["x"].kind == "numeric"
+
+
 def test_noise_has_the_deviation_that_was_paid_for():
     table = private(1e5)
     counts = [table.count(0.005) for _ in range(400)]  # sigma 10

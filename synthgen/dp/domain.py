@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synthgen.data.table import Table
-from synthgen.dp.private import PrivateTable
+from synthgen.dp.private import DECIMALS, PrivateTable
 from synthgen.errors import BudgetError
 from synthgen.formats import NumberFormat
 from synthgen.schema import Column, Dialect, Schema
@@ -22,10 +22,11 @@ from synthgen.schema import Column, Dialect, Schema
 Floats = NDArray[np.float64]
 
 SHARES = {"rows": 0.01, "forms": 0.02, "labels": 0.03, "again": 0.06, "octaves": 0.02, "bins": 0.04}  # of rho
+LITTLE_LEFT = 0.02
 LITTLE, NEARLY = 0.2, 0.99  # of the records: labels that hold between these shares are asked for again
 LARGEST = 100_000  # rows of a surrogate: enough for any codec
 OCTAVES = np.concatenate([-(2.0 ** np.arange(40, -11, -1)), [0.0], 2.0 ** np.arange(-10, 41)])
-SURE = 4.0  # deviations of the noise that a count must reach to count as there
+SURE = 3.0  # deviations of the noise that a count must reach to count as there
 CELL = 8.0  # deviations of the noise that a bin should hold
 MOST_BINS = 200
 
@@ -62,6 +63,8 @@ def learn_domain(private: PrivateTable, declared: Schema | None, dialect: Dialec
     learner = _Learner(private, total, known)
     looks = {name: learner.look(name) for name in private.names if learner.must_look(name)}
     again = [name for name, look in looks.items() if not look.numeric and look.incomplete(total)]
+    # only those columns share what bins may cost that have numbers left to bin
+    learner.binned = max(1, sum(look.numeric and look.rest(total) > learner.least for look in looks.values()))
     found, cells, notes = list[Column](), dict[str, pa.Array](), list[str]()
     for name in private.names:
         look = looks.get(name)
@@ -86,6 +89,10 @@ class _Look(NamedTuple):
     decimals: int
     labels: dict[str, int]
 
+    def rest(self, total: int) -> int:
+        """About how many records hold none of the common texts."""
+        return total - sum(self.labels.values())
+
     def incomplete(self, total: int) -> bool:
         """Whether labels are worth another query: some were found, and more than one record in a hundred has none."""
         return LITTLE * total < sum(self.labels.values()) < NEARLY * total
@@ -96,7 +103,8 @@ class _Learner:
 
     def __init__(self, private: PrivateTable, total: int, known: Mapping[str, Column]) -> None:
         self.private, self.total, self.known = private, total, known
-        self.asked = max(1, sum(map(self.must_look, private.names)))
+        self.asked = self.binned = max(1, sum(map(self.must_look, private.names)))
+        self.least = LITTLE_LEFT * total  # records: fewer are not worth a question
         if total < self._noise("forms"):
             raise BudgetError(
                 f"a budget of epsilon {private.budget.epsilon:g} is too small for about {total} records of "
@@ -118,7 +126,7 @@ class _Learner:
     def look(self, name: str) -> _Look:
         """The first queries."""
         forms, known = self.private.forms(name, self._price("forms")), self.known.get(name)
-        digits = {k - 1: n for k, (form, n) in enumerate(forms.items()) if form not in ("missing", "text")}
+        digits = {decimals: forms[form] for form, decimals in DECIMALS.items()}
         most = max(self._noise("forms"), forms["text"])
         numeric = known.kind == "numeric" if known else sum(digits.values()) > most
         decimals = max((k for k, n in digits.items() if n > self._noise("forms")), default=0)
@@ -160,12 +168,12 @@ class _Learner:
         update = {"missing": ("",), "number": NumberFormat(decimals=(decimals, decimals))}
         column = column.model_copy(update=update)
         atoms = {k: n for k, n in labels.items() if _is_number(k)}
-        rest = self.total - sum(atoms.values()) - sum(p.held for p in gaps)
+        rest = self.total - sum(labels.values()) - sum(p.held for p in gaps)
         parts = [Part(float(k), float(k), n) for k, n in atoms.items()]
-        if rest > self._noise("octaves") or not parts:
-            prices = {what: self._price(what) for what in ("octaves", "bins")}
+        if rest > self.least:
+            prices = {what: self._price(what, self.binned) for what in ("octaves", "bins")}
             parts += _bins(self.private, column, decimals, list(atoms), prices)
-        return column, [*gaps, *parts]
+        return column, [*gaps, *parts] or [Part(0.0, 0.0, float(self.total))]
 
 
 def _is_number(text: str) -> bool:
@@ -190,7 +198,7 @@ def _bins(
     counts = private.histogram(column.name, edges, prices["octaves"], atoms)
     there = np.flatnonzero(counts > SURE * np.sqrt(1 / (2 * prices["octaves"])))
     if not len(there):
-        return []
+        there = np.array([counts.argmax()])
     edges, counts = edges[there[0] : there[-1] + 2], np.maximum(counts[there[0] : there[-1] + 1], 0)
     noise = np.sqrt(1 / (2 * prices["bins"]))
     wanted = np.clip(counts.sum() / (CELL * noise), 8, MOST_BINS)

@@ -15,7 +15,8 @@ from synthgen.dp.noise import discrete_gaussian, exponential, threshold
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-FORMS = ("missing", "whole", *(f"decimals {k}" for k in range(1, 7)), "text")  # a cell has one of them
+DECIMALS = {"whole": 0, **{f"decimals {k}": k for k in range(1, 7)}, "decimals 8": 8}  # 8: or more, or an exponent
+FORMS = ("missing", *DECIMALS, "text")  # a cell has one of them
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 MARKERS = ("", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "Null", "None", "none", "?")
 
@@ -163,7 +164,8 @@ def _forms(cells: pa.Array) -> pa.Array:
     point = pc.match_substring_regex(cells, r"^[+-]?[0-9]{0,15}\.[0-9]{1,6}$")
     length = pc.utf8_length(pc.replace_substring_regex(cells, r"^[^.]*\.", ""))
     decimals = pc.binary_join_element_wise("decimals ", pc.cast(length, pa.string()), "")
-    form = pc.if_else(whole, "whole", pc.if_else(point, decimals, "text"))
+    number = pc.match_substring_regex(cells, NUMBER)
+    form = pc.if_else(whole, "whole", pc.if_else(point, decimals, pc.if_else(number, "decimals 8", "text")))
     return pc.if_else(pc.equal(cells, ""), "missing", form)
 
 

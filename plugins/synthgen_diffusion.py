@@ -57,7 +57,6 @@ class Diffusion(Generator):
     reals: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe(epochs=140, batch_size=512, learning_rate=1e-3)
     image_recipe: ClassVar[Recipe] = Recipe(steps=9500, batch_size=32, learning_rate=2e-3)
-    private: ClassVar[bool] = False
 
     config: Config
     coded: Tensor

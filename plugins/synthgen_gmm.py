@@ -26,7 +26,6 @@ class GMM(Generator):
 
     codes: ClassVar[int] = 200
     reals: ClassVar[bool] = True
-    private: ClassVar[bool] = False
 
     config: Config
 

@@ -14,16 +14,17 @@ from pydantic import Field
 from torch import Tensor
 
 from synthgen import Generator, Records, Space, Training
-from synthgen.dp.private import PrivateRecords
+from synthgen.dp.private import PrivateRecords, joint_counts, renamed
 from synthgen.dp.selection import Marginals as Learned
 from synthgen.dp.selection import learn_marginals
-from synthgen.nn.graphical import Graphical
+from synthgen.nn.graphical import Graphical, cells, tree_cells
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 END = -1  # of a clique
 IMPOSSIBLE = -50.0  # log-probability
+MOST_CELLS = 20_000_000  # of a junction tree; fits end with a hundredth of that
 
 
 class Exact:
@@ -34,9 +35,7 @@ class Exact:
 
     def measure(self, columns: Sequence[int], rho: float) -> tuple[Floats, float]:
         """Counts of joint codes; the deviation of what noise would have cost rho weighs them."""
-        shape = [self.sizes[j] for j in columns]
-        place = np.ravel_multi_index(tuple(self.codes[:, j] for j in columns), shape)
-        return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape).astype(float), (2 * rho) ** -0.5
+        return joint_counts(self.codes, self.sizes, columns).astype(float), (2 * rho) ** -0.5
 
     def choose(
         self,
@@ -51,8 +50,7 @@ class Exact:
 
     def merged(self, groups: Sequence[Ints]) -> "Exact":
         """The same records with other codes."""
-        codes = np.stack([group[column] for group, column in zip(groups, self.codes.T, strict=True)], axis=1)
-        return Exact(codes, [int(group.max()) + 1 for group in groups])
+        return Exact(*renamed(self.codes, groups))
 
 
 class Marginals(Generator):
@@ -65,6 +63,7 @@ class Marginals(Generator):
 
     accepts: ClassVar[tuple[str, ...]] = ("table",)
     codes: ClassVar[int] = 64
+    private: ClassVar[bool] = True
 
     config: Config
     cliques: Tensor
@@ -124,9 +123,18 @@ class Marginals(Generator):
         return drawn.to(c.device)
 
     def validate(self) -> None:
-        for group, size in zip(torch.split(self.groups, list(self.sizes)), self.sizes, strict=True):
-            if not (int(group.min()) >= 0 and int(group.max()) < size) or (self.shares < 0).any():
-                raise ValueError("the groups of codes are none")
+        groups = torch.split(self.groups, list(self.sizes))
+        if any(g.unique().tolist() != list(range(int(g.max()) + 1)) for g in groups) or (self.shares < 0).any():  # type: ignore[no-untyped-call]
+            raise ValueError("the groups of codes are none")
+        coarse, cliques = [int(g.max()) + 1 for g in groups], _cliques(self.cliques.tolist())
+        if any([*c] != sorted({*c} & {*range(len(coarse))}) or not c for c in cliques):
+            raise ValueError("the cliques name columns that are none")
+        if {(j,) for j in range(len(coarse))} - {*cliques}:
+            raise ValueError("a column has no potentials of its own")
+        if sum(cells(c, coarse) for c in cliques) != len(self.potentials):
+            raise ValueError("the potentials have another shape than their cliques")
+        if tree_cells(coarse, cliques) > MOST_CELLS:  # a small file may ask for more memory than there is
+            raise ValueError("the cliques hang together too closely")
         self._learned()
 
 

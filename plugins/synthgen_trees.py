@@ -49,7 +49,6 @@ class Trees(Resident, Generator):
 
     accepts: ClassVar[tuple[str, ...]] = ("table",)
     codes: ClassVar[int] = 1000
-    private: ClassVar[bool] = False
 
     config: Config
     nodes: Tensor

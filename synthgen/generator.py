@@ -38,7 +38,7 @@ class Generator(nn.Module):
     accepts: ClassVar[tuple[str, ...]] = ("table", "images")
     codes: ClassVar[int] = 0  # every column comes as one of at most so many codes; 0: numbers come as reals
     reals: ClassVar[bool] = False  # numbers that need more codes than that come as reals, not in coarser cells
-    private: ClassVar[bool] = True  # can be fitted under a privacy budget
+    private: ClassVar[bool] = False  # can be fitted under a privacy budget: `fit` takes PrivateRecords
     recipe: ClassVar[Recipe] = Recipe()  # the family's defaults for the training loop
     image_recipe: ClassVar[Recipe] = IMAGES  # the same on images
 

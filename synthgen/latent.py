@@ -39,7 +39,6 @@ class LatentModel(Generator):
     codes: ClassVar[int] = 200
     recipe: ClassVar[Recipe] = Recipe(epochs=40, batch_size=512, learning_rate=2e-3)
     image_recipe: ClassVar[Recipe] = Recipe(steps=3000, batch_size=64, learning_rate=2e-3)
-    private: ClassVar[bool] = False
     outputs: ClassVar[int] = 1  # of the encoder, for each number of a latent vector
 
     config: Config

@@ -17,11 +17,11 @@ from synthgen.data import Dataset, Images, Table, as_dataset
 from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
 from synthgen.dp.certificate import certificate
+from synthgen.dp.prepare import prepare
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.fitted import PLURAL, Fitted, Returns, installed
 from synthgen.generator import Generator, parse_settings, recipe_for
 from synthgen.inference import Chunk
-from synthgen.private import prepare
 from synthgen.records import Records
 from synthgen.schema import Schema, explain
 from synthgen.training import State, Training

@@ -16,7 +16,7 @@ LAYERS = """
 9 compare
 8 synthesizer · report.evaluate
 7 fitted · report · baselines
-6 inference · private · metrics.fidelity · metrics.membership · metrics.disclosure
+6 inference · dp.prepare · metrics.fidelity · metrics.membership · metrics.disclosure
 5 codec · registry · testing · metrics · PLUGINS
 4 codec.table · codec.image · metrics.features · dp.domain
 3 data · codec.base · latent

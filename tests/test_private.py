@@ -11,9 +11,9 @@ from synthgen.data import as_table
 from synthgen.dp.budget import Budget
 from synthgen.dp.certificate import certificate, check_certificate
 from synthgen.dp.domain import SHARES, learn_domain
+from synthgen.dp.prepare import prepare
 from synthgen.dp.private import PrivateRecords, PrivateTable
 from synthgen.errors import BudgetError, SynthgenError
-from synthgen.private import prepare
 from synthgen.schema import Column, Schema
 
 pytest.importorskip("opendp")

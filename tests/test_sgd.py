@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 import synthgen.nn.precision
-from synthgen.dp import noise, sgd
-from synthgen.dp.sgd import ROUTES, ClippedSum, Plan, private_gradient, private_steps, self_check
+from synthgen.dp import clipping, noise, selfcheck, sgd
+from synthgen.dp.clipping import ROUTES, ClippedSum
+from synthgen.dp.selfcheck import self_check
+from synthgen.dp.sgd import Plan, private_gradient, private_steps
 from synthgen.errors import SynthgenError
 from synthgen.space import EMPTY, Space
 
@@ -150,7 +152,7 @@ def truth(model, x, c, bound):
         loss = model.loss(x[i : i + 1], c[i : i + 1]).sum()
         g = torch.autograd.grad(loss, trainable(model), materialize_grads=True)
         g = torch.cat([t.flatten().double() for t in g])
-        rows.append(g * min(1.0, sgd.MARGIN * bound / float(g.norm())))
+        rows.append(g * min(1.0, clipping.MARGIN * bound / float(g.norm())))
     return torch.stack(rows)
 
 
@@ -174,7 +176,7 @@ def check_model(model, expected):
     route = self_check(model, model.loss, model.space)
     assert route.name == expected
     x, bound = records(model.space, 7), 3.0
-    with sgd._Still():  # so that both draw alike
+    with selfcheck._Still():  # so that both draw alike
         rows, found = truth(model, x, none(7), bound), ClippedSum(model, model.loss, bound, route)(x, none(7))
     assert (rows.norm(dim=1) > 0.99 * bound).any()
     assert [t.shape for t in found] == [p.shape for p in trainable(model)]
@@ -231,7 +233,7 @@ def test_what_is_not_trained_gets_nothing(route):
 def test_a_large_batch_is_worked_on_in_parts(monkeypatch):
     model, x = mlp(nn.LayerNorm(6)), records(table(0, 0, 0, 0), 50)
     at_once = flat(ClippedSum(model, model.loss, 1.0)(x, none(50)))
-    monkeypatch.setattr(sgd, "MEMORY", 400_000)
+    monkeypatch.setattr(clipping, "MEMORY", 400_000)
     in_parts = ClippedSum(model, model.loss, 1.0)
     assert in_parts._at_once < 10
     assert (flat(in_parts(x, none(50))) - at_once).norm() < 1e-6
@@ -473,7 +475,7 @@ def sums_by_size(self, x, c):
 
 def clipped_apart(self, x, c):
     parts = self._by_vmap(x, c)
-    weights = [sgd.shrunk(p.squares().sqrt(), self.bound) for p in parts]
+    weights = [clipping.shrunk(p.squares().sqrt(), self.bound) for p in parts]
     return [p.total(w, w == w).reshape(q.shape) for p, w, q in zip(parts, weights, self.parameters, strict=True)]
 
 
@@ -489,8 +491,8 @@ MUTANTS = {
     "noise of another law": (noise, "gaussian", lambda k, s: s * stats.laplace.rvs(size=k) / math.sqrt(2), "noise"),
     "noise from a seed": (noise, "gaussian", lambda k, s: s * np.random.default_rng(0).normal(size=k), "seed"),
     "noise off the grid": (noise, "on_grid", lambda values, step: values, "grid"),
-    "no clipping": (sgd, "shrunk", lambda norms, bound: torch.ones_like(norms), "rows"),
-    "clipping to twice the bound": (sgd, "shrunk", lambda norms, bound: (2 * bound / norms).clamp(max=1), "rows"),
+    "no clipping": (clipping, "shrunk", lambda norms, bound: torch.ones_like(norms), "rows"),
+    "clipping to twice the bound": (clipping, "shrunk", lambda norms, bound: (2 * bound / norms).clamp(max=1), "rows"),
     "clipping of each parameter": (ClippedSum, "_clipped", clipped_apart, "rows"),
     "mean over the private batch": (ClippedSum, "__call__", sums_by_size, "rows"),
     "shuffled batches": (noise, "chosen", shuffled(), "samples"),

@@ -58,7 +58,7 @@ def fit_private(
     from synthgen.data import holds_images
     from synthgen.data.table import read_table
     from synthgen.dp.budget import Budget, keeper
-    from synthgen.private import fingerprint
+    from synthgen.dp.prepare import fingerprint
     from synthgen.schema import Dialect, Schema
 
     if holds_images(asked.data):

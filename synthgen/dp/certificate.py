@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -71,10 +72,12 @@ def check_certificate(body: Any) -> str:
         queries, delta = body["queries"], float(body["delta"])
         for query in queries:
             _check_price(query)
+        if not all(map(math.isfinite, (delta, float(body["epsilon"]), float(body["spent_epsilon"])))):
+            raise ValueError("a figure is not finite")
         rho, passed = sum(q["rho"] for q in queries), sum(q["delta"] for q in queries)
         spent = epsilon_of(rho, delta * (1 - THRESHOLDS))
         claimed, epsilon = float(body["spent_epsilon"]), float(body["epsilon"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise SynthgenError(f"the certificate is damaged: {error!r}; make it anew by fitting again") from error
     if abs(spent - claimed) > SAME * max(1.0, spent):
         raise SynthgenError(
@@ -87,9 +90,11 @@ def check_certificate(body: Any) -> str:
 
 def _check_price(query: dict[str, Any]) -> None:
     """Raise SynthgenError where a query's price is not that of its mechanism."""
-    scale, rho = float(query["scale"]), float(query["rho"])
+    scale, rho, passed = (float(query[key]) for key in ("scale", "rho", "delta"))
+    if not (0 < scale < math.inf and 0 <= rho < math.inf and 0 <= passed < math.inf):
+        raise ValueError(f"the figures of {query['what']!r}")
     price = {"discrete Gaussian": lambda: 1 / (2 * scale**2), "exponential": lambda: scale**2 / 8}
     if query["mechanism"] not in price:
         raise SynthgenError(f"the certificate names a mechanism {query['mechanism']!r} that is not known")
-    if not rho >= 0 or abs(price[query["mechanism"]]() - rho) > SAME * rho:
+    if abs(price[query["mechanism"]]() - rho) > SAME * rho:
         raise SynthgenError(f"the price of {query['what']!r} is not that of its noise")

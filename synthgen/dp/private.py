@@ -54,11 +54,10 @@ class PrivateTable:
         A text that only one record holds passes with a probability of at most `delta`.
         """
         counts = pc.value_counts(self._cells[name])
-        texts = counts.field(0).to_pylist()
-        sigma = _sigma(rho)
+        counts = counts.take(pc.array_sort_indices(counts.field(0)))  # the order in which they occur tells of records
         noisy = self._noisy(f"labels of {name!r}", np.asarray(counts.field(1), dtype=np.int64), rho, delta)
-        least = threshold(sigma, delta)
-        return {text: int(n) for text, n in zip(texts, noisy, strict=True) if n >= least}
+        least = threshold(_sigma(rho), delta)
+        return {text: int(n) for text, n in zip(counts.field(0).to_pylist(), noisy, strict=True) if n >= least}
 
     def histogram(self, name: str, edges: Floats, rho: float, without: Sequence[str] = ()) -> Ints:
         """About how many numbers of a column lie between edges, the ends taking what lies beyond; no number counts not.
@@ -135,13 +134,23 @@ class PrivateRecords:
 
     def merged(self, groups: Sequence[Ints]) -> PrivateRecords:
         """The same records with code v of column j renamed to groups[j][v]; groups are made of noisy counts."""
-        codes = np.stack([group[column] for group, column in zip(groups, self._codes.T, strict=True)], axis=1)
-        return PrivateRecords(codes, [int(group.max()) + 1 for group in groups], self.total, self.budget)
+        return PrivateRecords(*renamed(self._codes, groups), self.total, self.budget)
 
     def _counts(self, columns: Sequence[int]) -> Ints:
-        shape = [self.sizes[j] for j in columns]
-        place = np.ravel_multi_index(tuple(self._codes[:, j] for j in columns), shape)
-        return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape)
+        return joint_counts(self._codes, self.sizes, columns)
+
+
+def joint_counts(codes: Ints, sizes: Sequence[int], columns: Sequence[int]) -> Ints:
+    """How many of the records (n, columns) hold each joint code of some columns, in their shape: exact."""
+    shape = [sizes[j] for j in columns]
+    place = np.ravel_multi_index(tuple(codes[:, j] for j in columns), shape)
+    return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape)
+
+
+def renamed(codes: Ints, groups: Sequence[Ints]) -> tuple[Ints, list[int]]:
+    """Records (n, columns) with code v of column j renamed to groups[j][v], and how many codes each column then has."""
+    new = np.stack([group[column] for group, column in zip(groups, codes.T, strict=True)], axis=1)
+    return new, [int(group.max()) + 1 for group in groups]
 
 
 def _sigma(rho: float) -> float:

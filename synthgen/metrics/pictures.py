@@ -152,16 +152,6 @@ def neighbourhoods(real: Matrix, fake: Matrix, k: int = 5) -> Neighbourhoods:
     return Neighbourhoods(precise / len(fake), float(recalled.mean()), balls / (k * len(fake)), coverage)
 
 
-def precision_recall(real: Matrix, fake: Matrix, k: int = 5) -> tuple[float, float]:
-    """Two of `neighbourhoods`."""
-    return neighbourhoods(real, fake, k)[:2]
-
-
-def density_coverage(real: Matrix, fake: Matrix, k: int = 5) -> tuple[float, float]:
-    """The other two of `neighbourhoods`."""
-    return neighbourhoods(real, fake, k)[2:]
-
-
 def _radii(x: Matrix, k: int) -> Matrix:
     """Squared distance (n,) of each record to its k-th neighbour, which is not itself."""
     return TIES * np.concatenate([np.partition(squares, k, axis=1)[:, k] for _, squares in _squares(x, x)])

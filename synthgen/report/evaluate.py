@@ -61,7 +61,8 @@ def evaluate(
     names = told_apart({role: name_of(data, role) for role, data in given.items()} | dict(names or {}))
     first = _read(real, names["real"])
     if isinstance(first, Images):
-        from synthgen.report.images import image_sections, read_others
+        from synthgen.report.image_inputs import read_others
+        from synthgen.report.images import image_sections
 
         images = read_others(first, given, names, real)
         sections, notes = image_sections(images, features, seed, each)

@@ -18,7 +18,6 @@ from synthgen.report.blocks import Finding, Gallery, Section
 from synthgen.report.disclosure import copies_section, unseen_section
 from synthgen.report.image_classes import class_sections
 from synthgen.report.image_inputs import Pictures
-from synthgen.report.image_inputs import read_others as read_others  # this module is what a report on images needs
 from synthgen.report.membership import membership_section
 from synthgen.report.sides import Matrix, Side, Sides
 

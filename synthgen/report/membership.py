@@ -72,9 +72,7 @@ def _scores(attacks: Sequence[Attack], controls: Mapping[str, Sequence[Attack]])
         floors = {k: membership.worst(control, rate)[1].found.value for k, control in controls.items()}
         who = f"the worst of {len(attacks)} attacks ({a.name}, {a.records} records)"
         about = f"share of training records that {who} finds at {rate:.1%} false alarms"
-        name = (
-            f"disclosure.membership_at_{f'{rate:.1%}'.removesuffix('.0%').removesuffix('%').replace('.', '_')}_percent"
-        )
+        name = f"disclosure.membership_at_{NAMED[rate]}_percent"
         scores.append(Score.of(name, f.found, about, "less", rate, floors, headline=rate == 0.01))
     a, *others = (max(some, key=lambda a: a.auc.low) for some in (attacks, *controls.values()))
     about = f"AUC of the worst attack ({a.name}, {a.records} records)"
@@ -96,7 +94,8 @@ def _found(attacks: Sequence[Attack], negative: Sequence[Attack], m: int) -> blo
         )
     if not leaking:
         return blocks.Finding("private", _calm(attacks, m))
-    a, f = max(((a, f) for a in leaking for f in a.at), key=_strength)
+    pairs = [(a, f) for a in leaking for f in a.at]
+    a, f = max([pair for pair in pairs if pair[1].leaks] or pairs, key=_strength)
     by = f"{a.name}, {a.records} records"
     if not f.leaks:
         text = f"training records are recognised better than by chance (AUC {a.auc}; {by})"

@@ -1,4 +1,4 @@
-"""Private fit: from a raw table and a budget to a codec and to records that answer priced questions only."""
+"""Prepare: from a raw table and a budget to a codec and to records that answer priced questions only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from synthgen.data import Table
 from synthgen.dp.budget import Budget
 from synthgen.dp.domain import learn_domain
 from synthgen.dp.private import PrivateRecords, PrivateTable
-from synthgen.errors import BudgetError, near
+from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.schema import Column, Schema
 
 CODES = 64  # of a column
@@ -54,7 +54,7 @@ def prepare(table: Table, declared: Schema | None, drop: Sequence[str], budget: 
     names = table.data.column_names
     for name in (*drop, *(declared.names if declared else ())):
         if name not in names:
-            raise BudgetError(f"there is no column {name!r}; {near(name, names)}")
+            raise SynthgenError(f"there is no column {name!r}; {near(name, names)}")
     if declared and (rules := [r.text for r in declared.parsed_rules() if r.kind == "combinations"]):
         raise BudgetError(
             f"the rule {rules[0]!r} lists what occurs in the data, which no budget pays for yet; remove it"

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from synthgen import Generator, Records, Space, Training
-from synthgen.dp.private import PrivateRecords, joint_counts, renamed
+from synthgen.dp.records import PrivateRecords, joint_counts, renamed
 from synthgen.dp.selection import Marginals as Learned
 from synthgen.dp.selection import learn_marginals
 from synthgen.nn.graphical import Graphical, cells, tree_cells

@@ -12,7 +12,8 @@ from synthgen.dp.budget import Budget
 from synthgen.dp.certificate import certificate, check_certificate
 from synthgen.dp.domain import SHARES, learn_domain
 from synthgen.dp.prepare import prepare
-from synthgen.dp.private import PrivateRecords, PrivateTable
+from synthgen.dp.records import PrivateRecords
+from synthgen.dp.table import PrivateTable
 from synthgen.errors import BudgetError, SynthgenError
 from synthgen.schema import Column, Schema
 
@@ -116,7 +117,8 @@ def test_a_label_of_one_record_does_not_pass_a_threshold():
 
 
 def test_one_record_more_changes_one_cell_of_each_answer_by_one(monkeypatch):
-    monkeypatch.setattr("synthgen.dp.private.discrete_gaussian", lambda counts, sigma: counts)
+    for place in ("table", "records"):
+        monkeypatch.setattr(f"synthgen.dp.{place}.discrete_gaussian", lambda counts, sigma: counts)
     data, more = (
         people(200).data,
         pa.table({"town": ["NaN"], "age": ["1e999"], "wage": ["-0"], "gain": [""], "name": ["x"]}),

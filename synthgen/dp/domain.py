@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synthgen.data.table import Table
-from synthgen.dp.private import DECIMALS, PrivateTable
+from synthgen.dp.table import DECIMALS, PrivateTable
 from synthgen.errors import BudgetError
 from synthgen.formats import NumberFormat
 from synthgen.schema import Column, Dialect, Schema

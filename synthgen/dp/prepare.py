@@ -12,7 +12,8 @@ from synthgen.codec import TableCodec, fit_codec
 from synthgen.data import Table
 from synthgen.dp.budget import Budget
 from synthgen.dp.domain import learn_domain
-from synthgen.dp.private import PrivateRecords, PrivateTable
+from synthgen.dp.records import PrivateRecords
+from synthgen.dp.table import PrivateTable
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.schema import Column, Schema
 

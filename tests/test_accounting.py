@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, stats
 
 from synthgen.dp import accounting
-from synthgen.dp.accounting import epsilon_of, noise_for, rho_of, sgd_epsilon
+from synthgen.dp.accounting import Queries, Run, epsilon_of, noise_for, rho_of, total_epsilon
 from synthgen.dp.noise import library
 from synthgen.errors import BudgetError, ResourceError
 
@@ -20,6 +20,10 @@ def gaussian_epsilon(sigma, delta):
         return stats.norm.cdf(a - b) - math.exp(epsilon + stats.norm.logcdf(-a - b)) - delta
 
     return optimize.brentq(excess, 0, 200) if excess(0) > 0 else 0.0
+
+
+def sgd_epsilon(rate, sigma, steps, delta, **others):
+    return total_epsilon(Queries((Run(rate, sigma, steps),), **others), delta)
 
 
 RHOS = [1e-6, 1e-3, 0.05, 0.5, 3.0, 50.0]
@@ -74,13 +78,27 @@ def test_steps_on_all_records_add_up_as_gaussian_queries_do():
 
 def test_other_gaussian_queries_are_counted_as_one_more():
     both = gaussian_epsilon(1 / math.sqrt(1 / 3.0**2 + 2 * 0.1), 1e-6)
-    assert both <= sgd_epsilon(1.0, 3.0, 1, 1e-6, 0.1, gaussian=True) <= both + 0.015
+    assert both <= sgd_epsilon(1.0, 3.0, 1, 1e-6, gaussian=(5**0.5,)) <= both + 0.015
+    several = sgd_epsilon(1.0, 3.0, 1, 1e-6, gaussian=(10**0.5, 10**0.5))
+    assert several == pytest.approx(sgd_epsilon(1.0, 3.0, 1, 1e-6, gaussian=(5**0.5,)))
+    assert both <= sgd_epsilon(1.0, 3.0, 1, 1e-6, discrete=(10**0.5, 10**0.5)) <= both + 0.03
+
+
+def test_without_a_training_all_is_added_up_in_rho():
+    assert total_epsilon(Queries((), (5**0.5,), (10**0.5,), 0.2), 1e-6) == pytest.approx(epsilon_of(0.35, 1e-6))
+
+
+def test_two_trainings_cost_more_than_one_and_less_than_both_apart():
+    one = Run(0.02, 2.0, 200)
+    both = total_epsilon(Queries((one, one)), 1e-6)
+    assert both == pytest.approx(sgd_epsilon(0.02, 2.0, 400, 1e-6), abs=0.02)
+    assert sgd_epsilon(0.02, 2.0, 200, 1e-6) < both < 2 * sgd_epsilon(0.02, 2.0, 200, 5e-7)
 
 
 def test_other_queries_of_any_kind_cost_more():
     apart = sgd_epsilon(0.02, 2.0, 200, 5e-7) + epsilon_of(0.05, 5e-7)
-    assert sgd_epsilon(0.02, 2.0, 200, 1e-6, 0.05) == pytest.approx(apart)
-    assert sgd_epsilon(0.02, 2.0, 200, 1e-6, 0.05, gaussian=True) < apart
+    assert sgd_epsilon(0.02, 2.0, 200, 1e-6, rho=0.05) == pytest.approx(apart)
+    assert sgd_epsilon(0.02, 2.0, 200, 1e-6, gaussian=(10**0.5,)) < apart
 
 
 @pytest.mark.parametrize(
@@ -105,26 +123,39 @@ def test_more_steps_records_and_less_noise_cost_more():
     assert sgd_epsilon(0.02, 2.0, 200, 1e-7) > usual
 
 
-@pytest.mark.parametrize(("epsilon", "rho", "gaussian"), [(0.5, 0.0, False), (2.0, 0.02, True), (2.0, 0.02, False)])
-def test_the_noise_is_the_least_that_epsilon_pays_for(epsilon, rho, gaussian):
-    sigma = noise_for(epsilon, 1e-6, 0.02, 300, rho, gaussian=gaussian)
-    spent = sgd_epsilon(0.02, sigma, 300, 1e-6, rho, gaussian=gaussian)
-    assert 0.99 * epsilon < spent <= epsilon
+BEFORE = [
+    Queries(),
+    Queries(gaussian=(5.0,)),
+    Queries(discrete=(5.0,)),
+    Queries(rho=0.02),
+    Queries((Run(0.01, 2.0, 9),)),
+]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_the_noise_is_the_least_that_epsilon_pays_for(before):
+    sigma = noise_for(2.0, 1e-6, 0.02, 300, before)
+    spent = total_epsilon(before._replace(runs=(*before.runs, Run(0.02, sigma, 300))), 1e-6)
+    assert 1.98 < spent <= 2.0
+
+
+def test_a_small_epsilon_is_paid_for_exactly_too():
+    assert 0.49 < sgd_epsilon(0.02, noise_for(0.5, 1e-6, 0.02, 300), 300, 1e-6) <= 0.5
 
 
 def test_where_any_noise_will_do_there_is_still_some():
     assert noise_for(50.0, 1e-3, 0.001, 1) == accounting.LEAST
 
 
-@pytest.mark.parametrize("gaussian", [True, False])
-def test_an_epsilon_that_is_spent_already_buys_no_training(gaussian):
+@pytest.mark.parametrize("before", [Queries(rho=1.0), Queries(gaussian=(1.0,)), Queries((Run(1.0, 1.0, 9),))])
+def test_an_epsilon_that_is_spent_already_buys_no_training(before):
     with pytest.raises(BudgetError):
-        noise_for(0.5, 1e-6, 0.02, 300, rho_of(0.6, 1e-6), gaussian=gaussian)
+        noise_for(0.5, 1e-6, 0.02, 300, before)
 
 
 @pytest.mark.parametrize(("factor", "fine"), [(0.97, True), (0.9, False), (1.1, False), (math.nan, False)])
 def test_accountants_that_disagree_promise_nothing(monkeypatch, factor, fine):
-    one = accounting._pld(0.01, 1.0, 1000, 1e-5)
+    one = accounting._pld(Queries((Run(0.01, 1.0, 1000),)), 1e-5)
     monkeypatch.setattr(accounting, "_prv", lambda *_: one * factor)
     if fine:
         assert sgd_epsilon(0.01, 1.0, 1000, 1e-5) == pytest.approx(one)
@@ -161,13 +192,15 @@ def test_epsilon_must_be_positive(epsilon):
 
 @pytest.mark.parametrize(
     "plan",
-    [(0.0, 1.0, 10, 1e-6), (1.1, 1.0, 10, 1e-6), (0.1, 0.0, 10, 1e-6), (0.1, 1.0, 0, 1e-6), (0.1, 1.0, 10, 1e-6, -1.0)],
+    [(0.0, 1.0, 10, 1e-6), (1.1, 1.0, 10, 1e-6), (0.1, 0.0, 10, 1e-6), (0.1, 1.0, 0, 1e-6)],
 )
 def test_what_makes_no_training_has_no_price(plan):
     with pytest.raises(BudgetError, match="training"):
         sgd_epsilon(*plan)
     with pytest.raises(BudgetError, match="rho"):
         epsilon_of(-1.0, 1e-6)
+    with pytest.raises(BudgetError, match="negative"):
+        total_epsilon(Queries(rho=-1.0), 1e-6)
 
 
 @pytest.mark.slow
@@ -178,5 +211,6 @@ def test_what_makes_no_training_has_no_price(plan):
 def test_the_accountants_agree(rate, sigma, steps, delta):
     if steps * (math.expm1(1 / sigma**2)) * rate**2 > 30:
         pytest.skip("no one would pay for it")
-    one = accounting._pld(rate, sigma, steps, delta)
-    assert abs(accounting._prv(rate, sigma, steps, delta, one) - one) <= 0.03
+    runs = (Run(rate, sigma, steps),)
+    one = accounting._pld(Queries(runs), delta)
+    assert abs(accounting._prv(runs, delta, one) - one) <= 0.03

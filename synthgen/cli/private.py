@@ -57,7 +57,8 @@ def fit_private(
     from synthgen import Synthesizer
     from synthgen.data import holds_images
     from synthgen.data.table import read_table
-    from synthgen.dp.budget import Budget, keeper
+    from synthgen.dp.budget import Budget
+    from synthgen.dp.ledger import keeper
     from synthgen.dp.prepare import fingerprint
     from synthgen.schema import Dialect, Schema
 
@@ -66,7 +67,7 @@ def fit_private(
     declared = Schema.from_json(_text(asked.schema_path), asked.schema_path) if asked.schema_path else None
     dialect = Dialect(delimiter=delimiter or ",", encoding=encoding or "utf-8") if delimiter or encoding else None
     table = read_table(Path(asked.data), dialect)
-    keep, said = (lambda charge: None), ""
+    keep, said = (lambda fit, charge: None), ""
     if asked.ledger:
         check_folder(Path(asked.ledger))
         source = fingerprint(table)
@@ -103,16 +104,17 @@ def _text(path: str) -> str:
 
 def _before(ledger: str, source: str, delta: float) -> str:
     """What earlier fits on the same data have spent, with this one added when it is done."""
-    from synthgen.dp.accounting import epsilon_of
-    from synthgen.dp.budget import recorded
+    from synthgen.dp.accounting import total_epsilon
+    from synthgen.dp.ledger import queries, recorded
 
-    rho, _, fits = recorded(ledger, source)
+    fits = recorded(ledger, source)
     if not fits:
         return ""
-    times = "once" if fits == 1 else f"{fits} times"
+    times = "once" if len(fits) == 1 else f"{len(fits)} times"
+    spent = total_epsilon(queries(charge for charges in fits.values() for charge in charges), delta)
     return (
-        f"these data were fitted {times} before: together those fits spent epsilon {epsilon_of(rho, delta):.3g} at "
-        f"delta {delta:g}; whoever holds all models has the protection of the sum"
+        f"these data were fitted {times} before: together those fits spent epsilon {spent:.3g} at delta {delta:g}; "
+        "whoever holds all models has the protection of the sum"
     )
 
 

@@ -6,9 +6,13 @@ side: an epsilon is never too small, a rho or a noise that an epsilon pays for n
 
 import math
 import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from synthgen.dp.noise import library
 from synthgen.errors import BudgetError
@@ -16,6 +20,7 @@ from synthgen.errors import BudgetError
 GAP, SHARE = 0.05, 0.01  # the accountants may differ by so much, and by so much of epsilon
 FINE = 1e-9  # relative rounding to the safe side
 LEAST, MOST = 0.3, 1e6  # noise multipliers that are tried: below, a step hides nothing worth the name
+DIGITS = 1e-4  # of a noise multiplier that is sought
 COARSE = 3e-4  # steps of the privacy loss while noise is sought
 
 
@@ -61,63 +66,95 @@ def rho_of(epsilon: float, delta: float) -> float:
     return low
 
 
-def sgd_epsilon(
-    rate: float, sigma: float, steps: int, delta: float, rho: float = 0.0, *, gaussian: bool = False
-) -> float:
-    """ε of `steps` sums over Poisson samples with Gaussian noise, together with other queries worth ρ.
+class Run(NamedTuple):
+    """Sums over Poisson samples with Gaussian noise, as a training makes them.
 
-    The accountants are the privacy loss distributions of dp-accounting (Koskela et al., 2020; Doroshenko et al.,
-    Connect the dots, 2022), in both directions, and those of Opacus (Gopi et al., Numerical composition, 2021).
-
-    Args:
+    Attributes:
         rate: probability that a record is in a step's sample.
         sigma: deviation of the noise over the largest norm of a record's part.
         steps: how many.
-        delta: of the whole.
-        rho: zCDP of the other queries.
-        gaussian: whether these added Gaussian noise to sums and nothing else. Then they are counted as one such
-            query, else as (ε, δ/2)-DP with half of delta left to the steps.
+    """
+
+    rate: float
+    sigma: float
+    steps: int
+
+
+class Queries(NamedTuple):
+    """Everything that was asked of some data, by what is known of its privacy loss.
+
+    Attributes:
+        runs: of trainings.
+        gaussian: noise multipliers of sums of norm 1 with Gaussian noise.
+        discrete: noise multipliers of counts, one of which a record changes by 1, with discrete Gaussian noise.
+        rho: zCDP of all others.
+    """
+
+    runs: tuple[Run, ...] = ()
+    gaussian: tuple[float, ...] = ()
+    discrete: tuple[float, ...] = ()
+    rho: float = 0.0
+
+
+NOTHING = Queries()
+
+
+def total_epsilon(asked: Queries, delta: float) -> float:
+    """ε of everything that was asked, at a δ.
+
+    Without a training by zCDP. With one, by the privacy loss distributions of dp-accounting (Koskela et al., 2020;
+    Doroshenko et al., Connect the dots, 2022), in both directions, and by Opacus (Gopi et al., Numerical composition,
+    2021), which must agree; half of delta then goes to queries of which only ρ is known.
 
     Raises:
         BudgetError: a number is out of bounds, or the accountants disagree.
         ResourceError: one of them is not installed.
     """
     _check(delta)
-    _check_steps(rate, sigma, steps, rho)
-    if rho and not gaussian:
-        return sgd_epsilon(rate, sigma, steps, delta / 2) + epsilon_of(rho, delta / 2)
-    alone = _pld(rate, sigma, steps, delta)
-    other = _prv(rate, sigma, steps, delta, alone)
+    _check_queries(asked)
+    if not asked.runs:
+        known = sum(1 / (2 * sigma**2) for sigma in asked.gaussian + asked.discrete)
+        return epsilon_of(asked.rho + known, delta)
+    if asked.rho:
+        return total_epsilon(asked._replace(rho=0.0), delta / 2) + epsilon_of(asked.rho, delta / 2)
+    alone = _pld(Queries(asked.runs), delta)
+    other = _prv(asked.runs, delta, alone)
     if not abs(alone - other) <= GAP + SHARE * alone:
         raise BudgetError(
-            f"two accountants disagree on epsilon: {alone:.4g} and {other:.4g} for rate {rate:g}, "
-            f"noise {sigma:g}, {steps} steps and delta {delta:g}; nothing is promised on such numbers"
+            f"two accountants disagree on epsilon: {alone:.4g} and {other:.4g} for "
+            + " and ".join(f"{run.steps} steps at rate {run.rate:g} with noise {run.sigma:g}" for run in asked.runs)
+            + f" and delta {delta:g}; nothing is promised on such numbers"
         )
-    whole = _pld(rate, sigma, steps, delta, rho) if rho else alone
+    whole = _pld(asked, delta) if asked.gaussian or asked.discrete else alone
     return (whole + max(0.0, other - alone)) * (1 + FINE)
 
 
-def noise_for(
-    epsilon: float, delta: float, rate: float, steps: int, rho: float = 0.0, *, gaussian: bool = False
-) -> float:
-    """The noise multiplier for which `sgd_epsilon` is `epsilon` at most, found to four digits.
+def noise_for(epsilon: float, delta: float, rate: float, steps: int, before: Queries = NOTHING) -> float:
+    """The noise multiplier for which a training and what was asked before cost `epsilon` at most, to four digits.
 
     Raises:
-        BudgetError: the other queries alone cost that much, or a number is out of bounds.
+        BudgetError: what was asked before costs that much alone, or a number is out of bounds.
         ResourceError: an accountant is not installed.
     """
     _check(delta)
     _check_epsilon(epsilon)
-    _check_steps(rate, 1.0, steps, rho)
-    if rho and not gaussian:
-        left = epsilon - epsilon_of(rho, delta / 2)
+    _check_queries(before._replace(runs=(*before.runs, Run(rate, 1.0, steps))))
+    if before.rho:
+        left = epsilon - epsilon_of(before.rho, delta / 2)
         if left <= 0:
             raise BudgetError(f"epsilon {epsilon:g} is spent before the training begins")
-        return noise_for(left, delta / 2, rate, steps)
+        return noise_for(left, delta / 2, rate, steps, before._replace(rho=0.0))
+
+    def with_noise(sigma: float) -> Queries:
+        return before._replace(runs=(*before.runs, Run(rate, sigma, steps)))
+
+    def quick(sigma: float) -> float:
+        return _pld(with_noise(sigma), delta, min(COARSE, epsilon / 2000))
+
     aim = epsilon
     for _ in range(8):  # sought by the quick accountant alone; where both together say more, it has to aim lower
-        sigma = _sigma(aim, delta, rate, steps, rho)
-        found = sgd_epsilon(rate, sigma, steps, delta, rho, gaussian=gaussian)
+        sigma = _least(quick, aim)
+        found = total_epsilon(with_noise(sigma), delta)
         if found <= epsilon:
             return sigma
         aim -= 1.02 * (found - epsilon)
@@ -126,38 +163,44 @@ def noise_for(
     raise BudgetError(f"epsilon {epsilon:g} is too small for {steps} steps at rate {rate:g} and what else it pays for")
 
 
-def _sigma(epsilon: float, delta: float, rate: float, steps: int, rho: float) -> float:
-    """About the least noise multiplier of an epsilon, by dp-accounting."""
-    step = min(COARSE, epsilon / 2000)
-
-    def excess(log_sigma: float) -> float:
-        return math.log(_pld(rate, math.exp(log_sigma), steps, delta, rho, step) / epsilon + 1e-12)
-
+def _least(cost: Callable[[float], float], epsilon: float) -> float:
+    """About the least noise multiplier that costs epsilon at most, to four digits on the safe side."""
     high = 1.0
-    while excess(math.log(high)) > 0:
+    while cost(high) > epsilon:
         high *= 2
         if high > MOST:
-            raise BudgetError(f"no noise makes {steps} steps and what else is paid for fit into epsilon {epsilon:g}")
-    if high == 1.0 and excess(math.log(LEAST)) <= 0:
-        return LEAST
+            raise BudgetError(f"no noise makes a training and what else is paid for fit into epsilon {epsilon:g}")
     low = LEAST if high == 1.0 else high / 2
-    return math.exp(brentq(excess, math.log(low), math.log(high), xtol=1e-5)) * (1 + 1e-5)
+    if high == 1.0 and cost(LEAST) <= epsilon:
+        return LEAST
+    while high > low * (1 + DIGITS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if cost(middle) <= epsilon else (middle, high)
+    return high
 
 
-def _pld(rate: float, sigma: float, steps: int, delta: float, rho: float = 0.0, step: float = 1e-4) -> float:
-    """ε by dp-accounting, to losses in steps of `step`; ρ is that of one Gaussian query on all records."""
-    package = library("dp_accounting")
-    accountant = library("dp_accounting.pld").PLDAccountant(package.NeighboringRelation.ADD_OR_REMOVE_ONE, step)
-    accountant.compose(package.PoissonSampledDpEvent(rate, package.GaussianDpEvent(sigma)), steps)
-    if rho:
-        accountant.compose(package.GaussianDpEvent(1 / math.sqrt(2 * rho)))
-    return float(accountant.get_epsilon(delta))
+def _pld(asked: Queries, delta: float, step: float = 1e-4) -> float:
+    """ε by dp-accounting, to losses in steps of `step`."""
+    losses = library("dp_accounting.pld.privacy_loss_distribution")
+    parts = [
+        losses.from_gaussian_mechanism(
+            run.sigma, value_discretization_interval=step, sampling_prob=run.rate
+        ).self_compose(run.steps)
+        for run in asked.runs
+    ]
+    for sigma, times in Counter(asked.discrete).items():
+        part = losses.from_discrete_gaussian_mechanism(sigma, 1, value_discretization_interval=step)
+        parts.append(part.self_compose(times))
+    if asked.gaussian:  # together they are one
+        sigma = sum(s**-2 for s in asked.gaussian) ** -0.5
+        parts.append(losses.from_gaussian_mechanism(sigma, value_discretization_interval=step))
+    return float(reduce(lambda a, b: a.compose(b), parts).get_epsilon_for_delta(delta))
 
 
-def _prv(rate: float, sigma: float, steps: int, delta: float, about: float) -> float:
+def _prv(runs: Sequence[Run], delta: float, about: float) -> float:
     """ε by Opacus, an upper bound that is finer where epsilon is about as small as that."""
     accountant = library("opacus.accountants").PRVAccountant()
-    accountant.history = [(sigma, rate, steps)]
+    accountant.history = [(run.sigma, run.rate, run.steps) for run in runs]
     # it takes the logarithm of 1 − rate where the rate is 1, and Rényi divergences only to set its limits
     with np.errstate(divide="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Optimal order is the", UserWarning)
@@ -174,6 +217,9 @@ def _check_epsilon(epsilon: float) -> None:
         raise BudgetError(f"epsilon is {epsilon:g}; it must be greater than 0 and finite")
 
 
-def _check_steps(rate: float, sigma: float, steps: int, rho: float) -> None:
-    if not (0 < rate <= 1 and 0 < sigma < math.inf and steps >= 1 and 0 <= rho < math.inf):
-        raise BudgetError(f"rate {rate:g}, noise {sigma:g}, {steps} steps and rho {rho:g} make no training")
+def _check_queries(asked: Queries) -> None:
+    for rate, sigma, steps in asked.runs:
+        if not (0 < rate <= 1 and 0 < sigma < math.inf and steps >= 1):
+            raise BudgetError(f"rate {rate:g}, noise {sigma:g} and {steps} steps make no training")
+    if not (0 <= asked.rho < math.inf and all(0 < s < math.inf for s in asked.gaussian + asked.discrete)):
+        raise BudgetError(f"rho is {asked.rho:g}, noise {asked.gaussian + asked.discrete}; neither may be negative")

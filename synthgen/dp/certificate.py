@@ -8,12 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from synthgen import __version__
-from synthgen.dp.accounting import epsilon_of
+from synthgen.dp.accounting import total_epsilon
 from synthgen.dp.budget import THRESHOLDS, Budget
-from synthgen.errors import SynthgenError
+from synthgen.dp.ledger import Charge, queries
+from synthgen.errors import BudgetError, SynthgenError
 
 FORMAT = 1
-SAME = 1e-6  # relative error within which two figures agree
+NEAR = 1e-3  # relative error within which two figures agree: accountants of another version round otherwise
 MEANING = (
     "Record-level differential privacy: whatever is made of this model would have been about as likely, within a "
     "factor of e^epsilon and apart from a probability of delta, had any one record been left out or added. It says "
@@ -39,6 +40,7 @@ def certificate(budget: Budget, generator: str, records: int, declared: Sequence
         "relation": "one record added or removed",
         "unit": "record",
         "meaning": MEANING,
+        "fit": budget.fit,
         "generator": generator,
         "records": records,
         "public": [*ASSUMED, *declared],
@@ -69,32 +71,29 @@ def check_certificate(body: Any) -> str:
             raise SynthgenError(
                 f"the certificate has format {body['synthgen_certificate']!r}, this synthgen reads {FORMAT}"
             )
-        queries, delta = body["queries"], float(body["delta"])
-        for query in queries:
-            _check_price(query)
-        if not all(map(math.isfinite, (delta, float(body["epsilon"]), float(body["spent_epsilon"])))):
+        epsilon, delta, claimed = (float(body[key]) for key in ("epsilon", "delta", "spent_epsilon"))
+        if not all(map(math.isfinite, (epsilon, delta, claimed))):
             raise ValueError("a figure is not finite")
-        rho, passed = sum(q["rho"] for q in queries), sum(q["delta"] for q in queries)
-        spent = epsilon_of(rho, delta * (1 - THRESHOLDS))
-        claimed, epsilon = float(body["spent_epsilon"]), float(body["epsilon"])
-    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
-        raise SynthgenError(f"the certificate is damaged: {error!r}; make it anew by fitting again") from error
-    if abs(spent - claimed) > SAME * max(1.0, spent):
+        charges = charges_of(body)
+        spent, passed = total_epsilon(queries(charges), delta * (1 - THRESHOLDS)), sum(c.delta for c in charges)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, BudgetError) as error:
+        raise SynthgenError(f"the certificate is damaged: {error}; make it anew by fitting again") from error
+    if abs(spent - claimed) > NEAR * max(1.0, spent):
         raise SynthgenError(
             f"the certificate says that epsilon {claimed:.6g} was spent; its queries add up to {spent:.6g}"
         )
-    if spent > epsilon * (1 + SAME) or passed > delta * THRESHOLDS * (1 + SAME):
+    if spent > epsilon * (1 + NEAR) or passed > delta * THRESHOLDS * (1 + NEAR):
         raise SynthgenError(f"the queries of the certificate exceed its epsilon {epsilon:g} and delta {delta:g}")
-    return f"{len(queries)} queries add up to epsilon {spent:.4g} of {epsilon:g} at delta {delta:g}, record-level"
+    return f"{len(charges)} queries add up to epsilon {spent:.4g} of {epsilon:g} at delta {delta:g}, record-level"
 
 
-def _check_price(query: dict[str, Any]) -> None:
-    """Raise SynthgenError where a query's price is not that of its mechanism."""
-    scale, rho, passed = (float(query[key]) for key in ("scale", "rho", "delta"))
-    if not (0 < scale < math.inf and 0 <= rho < math.inf and 0 <= passed < math.inf):
-        raise ValueError(f"the figures of {query['what']!r}")
-    price = {"discrete Gaussian": lambda: 1 / (2 * scale**2), "exponential": lambda: scale**2 / 8}
-    if query["mechanism"] not in price:
-        raise SynthgenError(f"the certificate names a mechanism {query['mechanism']!r} that is not known")
-    if abs(price[query["mechanism"]]() - rho) > SAME * rho:
-        raise SynthgenError(f"the price of {query['what']!r} is not that of its noise")
+def charges_of(body: Any) -> list[Charge]:
+    """The queries of a certificate.
+
+    Raises:
+        ValueError: a price is not that of its noise.
+    """
+    charges = [Charge(**query) for query in body["queries"]]
+    for charge in charges:
+        charge.check()
+    return charges

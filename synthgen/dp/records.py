@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.dp.budget import Budget, Charge
+from synthgen.dp.budget import Budget
+from synthgen.dp.ledger import CHOICE, COUNTS, Charge
 from synthgen.dp.noise import discrete_gaussian, exponential
 from synthgen.dp.table import sigma_of
 
@@ -31,7 +32,7 @@ class PrivateRecords:
     def measure(self, columns: Sequence[int], rho: float) -> tuple[Floats, float]:
         """Noisy counts of the joint codes of some columns, in their shape, and the deviation of the noise."""
         sigma = sigma_of(rho)
-        self.budget.charge(Charge(f"marginal of columns {list(columns)}", "discrete Gaussian", sigma, rho))
+        self.budget.charge(Charge(f"marginal of columns {list(columns)}", COUNTS, sigma, rho))
         counts = self._counts(columns)
         noisy = discrete_gaussian(counts.ravel(), sigma).reshape(counts.shape)
         return noisy.astype(np.float64), sigma
@@ -55,7 +56,7 @@ class PrivateRecords:
             penalties: of each, made of noisy counts.
         """
         epsilon = float(np.sqrt(8 * rho))
-        self.budget.charge(Charge(f"choice among {len(candidates)} marginals", "exponential", epsilon, rho))
+        self.budget.charge(Charge(f"choice among {len(candidates)} marginals", CHOICE, epsilon, rho))
         apart = (float(np.abs(self._counts(c) - guess).sum()) for c, guess in candidates)
         scores = [w * (d - p) for d, w, p in zip(apart, weights, penalties, strict=True)]
         return exponential(np.array(scores), max(weights), epsilon)

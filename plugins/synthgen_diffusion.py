@@ -19,6 +19,7 @@ from synthgen.nn.backbones import Condition, denoiser
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
 from synthgen.nn.density import outline
+from synthgen.nn.precision import apart
 from synthgen.nn.texture import texture
 
 SPREAD = 0.5  # deviation of the numbers of a record, as they are diffused
@@ -99,9 +100,12 @@ class Diffusion(Generator):
         return self._wrong(x, c, self._levels(len(x), x.device))
 
     def _levels(self, n: int, device: torch.device) -> Tensor:
-        """Noise levels (n,), log-normal up to a little above the outline's, spread evenly over the batch."""
+        """Noise levels (n,), log-normal up to a little above the outline's.
+
+        They are spread evenly over the batch, but where records are kept apart: its size would show in each.
+        """
         top = torch.special.ndtr(torch.tensor((math.log(BEYOND * self.most) - MIDDLE) / BREADTH))
-        share = (torch.randperm(n) + torch.rand(n)) / n * top
+        share = (torch.rand(n) if apart() else (torch.randperm(n) + torch.rand(n)) / n) * top
         return torch.exp(MIDDLE + BREADTH * torch.special.ndtri(share.clamp(1e-4, 1 - 1e-4))).to(device)
 
     def _wrong(self, x: Tensor, c: Tensor, noise: Tensor) -> Tensor:

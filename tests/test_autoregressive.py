@@ -23,7 +23,7 @@ def build(sizes, ordered=None, context=EMPTY, seed=0, **settings):
     space = Space((len(sizes),), sizes, ordered or (False,) * len(sizes))
     model = Autoregressive(space, context, Autoregressive.Config(**{"width": 16, "embedding": 8, **settings}))
     for name, p in model.named_parameters():
-        if name.rpartition(".")[2] in ("out", "out_bias", "fine", "absent", "leading", "first_bias"):
+        if name.removeprefix("network.").partition(".")[0] in ("out", "fine", "absent", "leading", "bias"):
             torch.nn.init.normal_(p, std=0.7)
     return model.eval()
 

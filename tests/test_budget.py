@@ -76,7 +76,7 @@ def test_charges_of_several_fits_add_up_by_source(tmp_path):
     for source, rho in (("a", 0.001), ("a", 0.002), ("b", 0.004)):
         Budget(1.0, 1e-6, keeper(path, source)).charge(price(rho, 1e-9))
     assert [[c.rho for c in charges] for charges in recorded(path, "a").values()] == [[0.001], [0.002]]
-    assert [charges for charges in recorded(path, "b").values()] == [[price(0.004, 1e-9)]]
+    assert list(recorded(path, "b").values()) == [[price(0.004, 1e-9)]]
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 3
 
 

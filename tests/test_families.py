@@ -443,8 +443,8 @@ def mixed_records(n):
 def test_the_log_density_of_a_head_is_that_of_torch():
     torch.manual_seed(0)
     head, x, y = Head(MIXED), mixed_records(50), torch.randn(50, MIXED.width)
-    nn.init.normal_(head.deviation)
-    deviation = head.log_deviation().exp()
+    nn.init.normal_(head.deviation.value)
+    deviation = head.log_deviation(torch.zeros(1))[0].exp()
     exact = Categorical(logits=y[:, :3]).log_prob(x[:, 0]) + Categorical(logits=y[:, 4:6]).log_prob(x[:, 2])
     exact = exact + Normal(y[:, 3], deviation[0]).log_prob(x[:, 1]) + Normal(y[:, 6], deviation[1]).log_prob(x[:, 3])
     torch.testing.assert_close(head.log_prob(y, x), exact)
@@ -454,8 +454,8 @@ def test_the_log_density_of_pixels_is_that_of_torch():
     torch.manual_seed(0)
     space = Space((3, 4, 5))
     head, x, y = Head(space), torch.rand(20, *space.shape) * 2 - 1, torch.randn(20, space.width)
-    nn.init.normal_(head.deviation)
-    exact = Independent(Normal(y.reshape(x.shape), head.log_deviation().exp()), 3).log_prob(x)
+    nn.init.normal_(head.deviation.value)
+    exact = Independent(Normal(y.reshape(x.shape), head.log_deviation(torch.zeros(1))[0].exp()), 3).log_prob(x)
     torch.testing.assert_close(head.log_prob(y, x), exact, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(head.loss(y, x), -exact, atol=1e-3, rtol=1e-4)
     by = Head(space, "ssim")
@@ -465,9 +465,9 @@ def test_the_log_density_of_pixels_is_that_of_torch():
 
 def test_the_deviation_of_a_head_has_a_least():
     head = Head(reals(2))
-    torch.testing.assert_close(head.log_deviation().exp(), torch.full((2,), 1.02), atol=1e-3, rtol=0)
-    nn.init.constant_(head.deviation, -1e4)
-    torch.testing.assert_close(head.log_deviation().exp(), torch.full((2,), 0.02))
+    torch.testing.assert_close(head.log_deviation(torch.zeros(1))[0].exp(), torch.full((2,), 1.02), atol=1e-3, rtol=0)
+    nn.init.constant_(head.deviation.value, -1e4)
+    torch.testing.assert_close(head.log_deviation(torch.zeros(1))[0].exp(), torch.full((2,), 0.02))
 
 
 def test_structural_similarity_is_refused_for_tables():
@@ -490,9 +490,9 @@ def test_a_head_draws_by_its_probabilities_and_with_its_noise():
     torch.manual_seed(0)
     head, y = Head(MIXED), torch.randn(1, MIXED.width)
     with torch.no_grad():
-        head.deviation.copy_(torch.tensor([-1.0, -0.3]))
+        head.deviation.value.copy_(torch.tensor([-1.0, -0.3]))
         x = head.draw(y.expand(40_000, -1))
-        deviation = head.log_deviation().exp()
+        deviation = head.log_deviation(torch.zeros(1))[0].exp()
     torch.testing.assert_close(frequencies(x[:, :1], (3,)), y[0, :3].softmax(0), atol=0.015, rtol=0)
     for number, (column, place) in enumerate(((1, 3), (3, 6))):
         assert float(x[:, column].mean()) == pytest.approx(float(y[0, place]), abs=0.05)

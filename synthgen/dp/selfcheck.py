@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from synthgen.dp.clipping import MARGIN, ROUTES, ClippedSum, Loss, Route, finite_rows
+from synthgen.dp.clipping import MARGIN, ROUTES, ClippedSum, Loss, finite_rows
 from synthgen.errors import SynthgenError
+from synthgen.nn.precision import records_apart
 from synthgen.space import EMPTY, Space
 
 HALF = 3  # of the records of a self-check
@@ -20,7 +21,7 @@ STILL = {
 }  # fmt: skip
 
 
-def self_check(module: nn.Module, loss: Loss, space: Space, context: Space = EMPTY) -> Route:
+def self_check(module: nn.Module, loss: Loss, space: Space, context: Space = EMPTY) -> str:
     """The first route whose clipped sums are those of one gradient at a time, on random records that are public.
 
     Some of these are hostile: a thousand times too large, or NaN. Random numbers that the loss draws are held fixed
@@ -38,7 +39,7 @@ def self_check(module: nn.Module, loss: Loss, space: Space, context: Space = EMP
     device = next(module.parameters()).device
     (x, c), (other, _) = (_public(space, context, s, device) for s in range(2))
     ordinary = torch.cat([x[:HALF], x[:HALF]])
-    with _moved(module), _Still():  # type: ignore[no-untyped-call]
+    with records_apart(), _moved(module), _Still():  # type: ignore[no-untyped-call]
         _check_independence(loss, ordinary, torch.cat([ordinary[:HALF], other[HALF:].nan_to_num()]), c)
         truth, bound = _one_by_one(module, loss, x, c)
         for route in ROUTES:
@@ -63,7 +64,7 @@ def _check_independence(loss: Loss, x: Tensor, y: Tensor, c: Tensor) -> None:
 
 def _one_by_one(module: nn.Module, loss: Loss, x: Tensor, c: Tensor) -> tuple[Tensor, float]:
     """The sum of clipped gradients, all parameters in a row, of batches of one; and a bound that clips half of them."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    parameters = [p for p in module.parameters() if p.requires_grad and p.numel()]
     kept = finite_rows(x) & finite_rows(c)
     rows = [
         torch.cat([g.flatten().double() for g in torch.autograd.grad(losses.sum(), parameters, materialize_grads=True)])

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.nn.convolutions import Grow, Shrink, UNet
-from synthgen.nn.precision import fast
+from synthgen.nn.layers import Shared
+from synthgen.nn.precision import apart, fast
 from synthgen.space import Space
 
 UNITS = 8  # hidden units of a perceptron for each channel that the same `width` gives an image network
@@ -30,15 +31,15 @@ class Condition(nn.Module):
         super().__init__()
         self.size, self.drop = size, drop
         self.context = nn.Linear(context, size, bias=False) if context else None
-        self.null = nn.Parameter(torch.zeros(size))
+        self.null = Shared(torch.zeros(size))
         self.level = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size)) if levels else None
 
     def forward(self, c: Tensor, level: Tensor | None = None, guided: bool = True) -> Tensor:
         """Contexts (B, width) and levels (B,) to (B, size); with `guided=False` the context is hidden.
 
-        Where there is neither, one vector (1, size) stands for all.
+        Where there is neither, one vector (1, size) may stand for all.
         """
-        told = self.null[None]
+        told = self.null(c if apart() else c[:1])
         if self.context is not None and guided:
             given = self.context(c)
             hidden = torch.rand(len(c), 1, device=c.device) < self.drop if self.training and self.drop else None

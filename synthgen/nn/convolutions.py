@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthgen.nn.precision import fast
+from synthgen.nn.precision import channels_last, fast
 
 PATCH = 2  # pixels of a patch's side
 SMALLEST = 8  # sides are halved until they are no longer than this
@@ -36,7 +36,7 @@ class _Framed(nn.Module):
         x = x.reshape(len(x), self.channels, self.height, self.breadth)
         if self.bottom or self.right:
             x = functional.pad(x, (0, self.right, 0, self.bottom), mode="replicate")
-        return functional.pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last)
+        return channels_last(functional.pixel_unshuffle(x, PATCH))
 
     def whole(self, cells: Tensor) -> Tensor:
         """Places (B, rows * columns) of the last level all of whose pixels are True in (B, channels, height, width)."""
@@ -179,7 +179,7 @@ class Grow(_Framed):
             straight = self.straight(z).float() if self.straight is not None else 0.0
             if self.first is not None:
                 z = self.first(z).reshape(len(z), self.width, self.rows, self.columns)
-            h = z.contiguous(memory_format=torch.channels_last)
+            h = channels_last(z)
             for part in self.parts:
                 h = functional.interpolate(part(h), scale_factor=2.0) if isinstance(part, nn.Conv2d) else part(h, e)
             return self.join(self.last(functional.silu(self.norm(h)))).flatten(1) + straight

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.errors import SynthgenError
+from synthgen.nn.layers import Shared
+from synthgen.nn.precision import apart
 from synthgen.nn.similarity import ssim
 from synthgen.nn.texture import Texture
 from synthgen.nn.tones import Tones
@@ -46,7 +48,7 @@ class Head(nn.Module):
         self.reals = [j for j, k in enumerate(space.sizes) if not k] if space.sizes else list(range(space.width))
         pixels = len(space.shape) == 3
         self.noisy = noisy
-        self.deviation = nn.Parameter(torch.zeros((1 if pixels else len(self.reals)) if noisy else 0))
+        self.deviation = Shared(torch.zeros((1 if pixels else len(self.reals)) if noisy else 0))
         self.register_buffer("shift", torch.zeros(space.width if self.codes else 0))  # of label scores when drawing
         self.finish = Texture(space.shape[0]) if pixels else Tones(len(self.reals), (-4.0, 4.0))
 
@@ -64,14 +66,14 @@ class Head(nn.Module):
         for j in self.codes:
             total = total - functional.cross_entropy(blocks[j], cells[:, j].long(), reduction="none")
         if self.reals:
-            log_deviation = self.log_deviation()
+            log_deviation = self.log_deviation(x if apart() else x[:1])
             wrong = (cells[:, self.reals] - self.means(y)) * torch.exp(-log_deviation)
             total = total - (0.5 * wrong.square() + log_deviation + 0.5 * math.log(2 * math.pi)).sum(1)
         return total
 
-    def log_deviation(self) -> Tensor:
-        """Log of the deviation of numbers, which is at least that of LEAST."""
-        return functional.softplus(self.deviation - math.log(LEAST)) + math.log(LEAST)
+    def log_deviation(self, x: Tensor) -> Tensor:
+        """Log of the deviation of numbers, (B, numbers), which is at least that of LEAST."""
+        return functional.softplus(self.deviation(x) - math.log(LEAST)) + math.log(LEAST)
 
     def means(self, y: Tensor) -> Tensor:
         """Means (B, numbers) of the numbers."""
@@ -119,7 +121,7 @@ class Head(nn.Module):
                 gumbel = -torch.empty_like(block).exponential_().log()
                 columns.append((block + gumbel).argmax(1).to(y.dtype))
             else:
-                noise = torch.exp(self.log_deviation()[self.reals.index(j)]) if self.noisy else 0.0
+                noise = torch.exp(self.log_deviation(y[:1])[:, self.reals.index(j)]) if self.noisy else 0.0
                 columns.append(block[:, 0] + noise * torch.randn_like(block[:, 0]))
         x = torch.stack(columns, 1)
         if self.reals:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthgen.nn.layers import Grouped, Seeing, Shared, Tables
+from synthgen.nn.precision import apart
 from synthgen.space import Space
 
 DIGIT = 64  # the most codes of a digit
@@ -56,34 +58,36 @@ class Masked(nn.Module):
         self.register_buffer("outside", torch.zeros(beyond.shape).masked_fill(beyond, -torch.inf), persistent=False)
 
         m, h = embedding, width
-        self.embedding = nn.Parameter(torch.randn(columns, max(first, default=1) + 1, m) / math.sqrt(m))
-        self.fine = nn.Parameter(torch.zeros(columns, max(radix, default=1), m))
-        self.first = nn.Parameter(torch.randn(columns, m, factors, h) / math.sqrt(m * max(1, columns) / 2))
-        self.absent = nn.Parameter(torch.zeros(columns, factors, h))
-        self.given = nn.Parameter(torch.randn(context, factors * h) / math.sqrt(context + 1))
-        self.first_bias = nn.Parameter(torch.zeros(factors * h))
-        self.leading = nn.Parameter(torch.zeros(len(self.second), max(first, default=1), h))
-        self.hidden = nn.Parameter(torch.randn(depth - 1, factors, h, h) / math.sqrt(h))
-        self.bias = nn.Parameter(torch.zeros(depth - 1, factors, 1, h))
-        self.out = nn.Parameter(torch.zeros(factors, h, most))
-        self.out_bias = nn.Parameter(torch.zeros(factors, 1, most))
+        self.inner = m
+        self.embedding = Tables(columns, max(first, default=1) + 1, m, 1 / math.sqrt(m))
+        self.fine = Tables(columns, max(radix, default=1), m)
+        self.first = Seeing(columns, m, factors, h, 1 / math.sqrt(m * max(1, columns) / 2))
+        self.absent = Seeing(columns, 1, factors, h)
+        self.given = nn.Linear(context, factors * h, bias=False) if context else None
+        self.bias = Shared(torch.zeros(factors, h))
+        self.leading = Tables(len(self.second), max(first, default=1), h)
+        self.hidden = nn.ModuleList(Grouped(factors, h, h, 1 / math.sqrt(h)) for _ in range(depth - 1))
+        self.out = Grouped(factors, h, most)
+        if self.given is not None:
+            nn.init.normal_(self.given.weight, std=1 / math.sqrt(context + 1))
 
     def log_prob(self, x: Tensor, c: Tensor, rank: Tensor) -> Tensor:
         """Log-probability (B,) of codes (B, columns), in the order in which column j has place `rank[j]`."""
         lead, rest = self._split(x)
-        seen = (rank[:, None] < rank[self.column]).to(x.dtype)[:, None, :, None]  # (columns, 1, factors, 1)
-        weight = (self.first * seen).flatten(2).flatten(0, 1)
-        shift = (self.absent * (1 - seen[:, 0])).sum(0).flatten()
-        h = self._embed(lead, rest).flatten(1) @ weight + c @ self.given + shift + self.first_bias
-        h = h.reshape(len(x), len(self.digits), -1).transpose(0, 1)  # (factors, B, width)
-        leading = _look_up(self.leading, lead[:, self.second]).transpose(0, 1)
-        h = torch.cat([h[: len(self.order)], h[len(self.order) :] + leading])
-        h = functional.silu(h)
-        for weight, bias in zip(self.hidden, self.bias, strict=True):
-            h = h + functional.silu(torch.baddbmm(bias, h, weight))
-        logits = torch.baddbmm(self.out_bias, h, self.out) + self.outside[:, None]
+        seen = (rank[:, None] < rank[self.column]).to(x.dtype)  # (columns, factors)
+        h = self.first(self._embed(lead, rest), seen) + self.bias(x)
+        h = h + self.absent(torch.ones_like(x if apart() else x[:1])[:, :, None], 1 - seen)
+        if self.given is not None:
+            h = h + self.given(c).reshape(h.shape)
+        h = h.transpose(0, 1)  # (factors, B, width)
+        leading = self.leading(lead[:, self.second]).transpose(0, 1)
+        h = functional.silu(torch.cat([h[: len(self.order)], h[len(self.order) :] + leading]))
+        for layer in self.hidden:
+            h = h + functional.silu(layer(h))
+        logits = self.out(h) + self.outside[:, None]
         at_end = (lead == self.last)[:, self.second].T[:, :, None]
-        logits[len(self.order) :].masked_fill_(at_end & self.beyond[:, None], -torch.inf)
+        second = logits[len(self.order) :].masked_fill(at_end & self.beyond[:, None], -torch.inf)
+        logits = torch.cat([logits[: len(self.order)], second])
         digits = torch.cat([lead, rest[:, self.second]], dim=1).T[:, :, None]
         return logits.log_softmax(-1).gather(2, digits)[..., 0].sum(0)
 
@@ -97,15 +101,15 @@ class Masked(nn.Module):
         """Digits (B, some columns) to their embeddings (B, some columns, m)."""
         between = self.between[columns]
         share = ((rest + 0.5) / self.radix[columns] * between)[..., None]
-        mixed = torch.lerp(_look_up(self.embedding, lead, columns), _look_up(self.embedding, lead + 1, columns), share)
-        return mixed + _look_up(self.fine, rest * ~between, columns)
+        mixed = torch.lerp(self.embedding(lead, columns), self.embedding(lead + 1, columns), share)
+        return mixed + self.fine(rest * ~between, columns)
 
     @torch.no_grad()
     def draw(self, x: Tensor, known: Tensor | None, c: Tensor) -> Tensor:
         """Codes (B, columns), the unknown ones drawn in order, each given all known ones and those drawn before it."""
         lead, rest = self._split(x)
         held = None if known is None else known[:, self.order]
-        m = self.embedding.shape[2]
+        m = self.inner
         # the embeddings of what is seen, (B, columns * m)
         e = x.new_zeros(len(x), len(self.order) * m)
         if held is not None:
@@ -118,7 +122,7 @@ class Masked(nn.Module):
                 h = self._see(e, held, c, j, f)
                 if digit == 1:
                     s = f - len(self.order)
-                    logits = self._logits(h + self.leading[s, lead[:, j]], f)
+                    logits = self._logits(h + self.leading(lead[:, j : j + 1], slice(s, s + 1))[:, 0], f)
                     at_end = (lead[:, j] == self.last[j])[:, None]
                     logits.masked_fill_(at_end & self.beyond[s, : self.digits[f]], -torch.inf)
                 else:
@@ -133,30 +137,23 @@ class Masked(nn.Module):
 
     def _see(self, e: Tensor, held: Tensor | None, c: Tensor, j: int, f: int) -> Tensor:
         """What factor f of column j sees: the context, the columns before it, and the known ones after it."""
-        h = self.first_bias.numel() // len(self.digits)
-        bias = self.first_bias[f * h : (f + 1) * h]
-        if c.shape[1]:
-            bias = torch.addmm(bias, c, self.given[:, f * h : (f + 1) * h])
+        bias, first, absent = self.bias.value[f], self.first.weight[:, :, f], self.absent.weight[:, 0, f]
+        if self.given is not None:
+            h = len(bias)
+            bias = torch.addmm(bias, c, self.given.weight[f * h : (f + 1) * h].T)
         if held is None:
-            before = j * self.embedding.shape[2]
-            return torch.addmm(bias + self.absent[j:, f].sum(0), e[:, :before], self.first[:j, :, f].reshape(before, h))
+            before = j * self.inner
+            return torch.addmm(bias + absent[j:].sum(0), e[:, :before], first[:j].flatten(0, 1))
         gone = ~held
         gone[:, :j] = False
-        seen = torch.addmm(bias, e, self.first[:, :, f].flatten(0, 1))
-        return torch.addmm(seen, gone.to(e.dtype), self.absent[:, f])
+        return torch.addmm(torch.addmm(bias, e, first.flatten(0, 1)), gone.to(e.dtype), absent)
 
     def _logits(self, h: Tensor, f: int) -> Tensor:
         h = functional.silu(h)
-        for weight, bias in zip(self.hidden[:, f], self.bias[:, f], strict=True):
-            h = h + functional.silu(torch.addmm(bias, h, weight))
+        for layer in self.hidden:
+            h = h + functional.silu(torch.addmm(layer.bias[f], h, layer.weight[f]))  # type: ignore[index]
         k = self.digits[f]
-        return torch.addmm(self.out_bias[f, :, :k], h, self.out[f, :, :k])
-
-
-def _look_up(tables: Tensor, index: Tensor, columns: slice = slice(None)) -> Tensor:
-    """Row `index[b, j]` of table j for each j of `columns`: (tables, rows, m), (B, columns) to (B, columns, m)."""
-    start = torch.arange(0, tables.shape[0] * tables.shape[1], tables.shape[1], device=index.device)[columns]
-    return functional.embedding(index + start, tables.flatten(0, 1))
+        return torch.addmm(self.out.bias[f, :, :k], h, self.out.weight[f, :, :k])
 
 
 def _pick(logits: Tensor) -> Tensor:

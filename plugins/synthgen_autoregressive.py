@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from synthgen import Generator, Objective, Recipe, Records, Space, Training
+from synthgen.dp.records import PrivateRecords
 from synthgen.nn.batches import in_batches
 from synthgen.nn.tokens import tokens
 
@@ -68,18 +69,24 @@ class Autoregressive(Generator):
         rank = torch.randperm(n, device=c.device) if torch.rand(()) < self.config.any_order else torch.arange(n)
         return -self.network.log_prob(codes, c, rank.to(c.device))
 
-    def fit(self, records: Records, training: Training) -> None:
-        x, c = records.tensor()
-        part, rest = 0.0, 1.0
-        if self.tokens.learns:
-            total, batch = training.recipe.total(len(x)), training.recipe.batch(len(x))
-            part, rest = CODING, min(1 - CODING, PASSES * len(x) / batch / total)
-            if rest < 1 - CODING:
-                training.note(f"few images: their codes are looked at {PASSES} times only, not to be known by heart")
-            training.train([Objective(self.tokens, self.tokens.loss)], records, until=part, share=part)
-        codes = self.tokens.encode(x.to(training.device)).to(x.device)
+    def fit(self, records: Records | PrivateRecords, training: Training) -> None:
+        rest = self._learn_codes(records, training) if self.tokens.learns else 1.0
+        codes = records.to(training.device).mapped(self.tokens)
+        training.train([Objective(self.network, self.unlikely)], codes, share=rest)
+
+    def _learn_codes(self, records: Records | PrivateRecords, training: Training) -> float:
+        """Learn what codes of images are by reconstruction; the share of the steps that is left for their order."""
+        objectives = [Objective(self.tokens, self.tokens.loss)]
+        if isinstance(records, PrivateRecords):
+            training.train(objectives, records, until=CODING, share=CODING, later=CODING)
+            return 1 - CODING
+        x, _ = records.tensor()
+        rest = min(1 - CODING, PASSES * len(x) / training.recipe.batch(len(x)) / training.recipe.total(len(x)))
+        if rest < 1 - CODING:
+            training.note(f"few images: their codes are looked at {PASSES} times only, not to be known by heart")
+        training.train(objectives, records, until=CODING, share=CODING)
         self.tokens.calibrate(x.to(training.device))
-        training.train([Objective(self.network, self.unlikely)], Records(codes, c), share=rest)
+        return rest
 
     def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
         """Log-probability (B,) of the codes of records, in the order of drawing."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from synthgen import Generator, Recipe, Records, Space, Training
+from synthgen.dp.records import PrivateRecords
 from synthgen.nn.backbones import Condition, denoiser
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
@@ -77,9 +78,11 @@ class Diffusion(Generator):
         self.register_buffer("coded", coded, persistent=False)  # numbers of the embedded record
         self.register_buffer("scale", torch.where(coded, 1.0, SPREAD / space.deviation), persistent=False)
 
-    def fit(self, records: Records, training: Training) -> None:
-        self.outline.fit(*records.tensor(), training)
+    def fit(self, records: Records | PrivateRecords, training: Training) -> None:
+        self.outline.fit(*(records.known if isinstance(records, PrivateRecords) else records.tensor()), training)
         training.train(self.objectives(), records, until=0.9)
+        if isinstance(records, PrivateRecords):  # nothing pays for another look
+            return
         x, c = records.to(training.device).tensor()
         self._touch_up(x, c, training)
         self.correction.fit(self._sample, x, c, training)

@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from synthgen import Generator, Objective, Recipe, Records, Space, Training
+from synthgen.dp.records import PrivateRecords
 from synthgen.nn.backbones import Condition, decoder, encoder
 from synthgen.nn.batches import in_batches
 from synthgen.nn.correction import correction
 from synthgen.nn.coverage import coverage
 from synthgen.nn.heads import Head
+from synthgen.nn.precision import apart
 
 SOME = 20_000  # records that the drawn ones are compared with
 FEW = 0.3  # share of real neighbourhoods with drawn records in them, below which a collapse is said
@@ -88,17 +90,21 @@ class GAN(Generator):
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         """How badly the critic tells each record from one drawn for the same context, (B,)."""
         real, drawn = self.space.embed(x), self._relaxed(len(x), c).detach()
-        of_real, of_drawn = self.critic(real, c), self.critic(drawn, c)
-        steep = self._steep(real, of_real, c) + self._steep(drawn, of_drawn, c)
-        return functional.softplus(of_drawn - of_real) + 0.5 * self.config.penalty * steep
+        steep = self._steep_about if apart() else self._steep
+        (of_real, slope), (of_drawn, other) = steep(real, c), steep(drawn, c)
+        return functional.softplus(of_drawn - of_real) + 0.5 * self.config.penalty * (slope + other)
 
-    def _steep(self, y: Tensor, score: Tensor, c: Tensor) -> Tensor:
-        """The squared gradient (B,) of the critic at embedded records, estimated by a step in a random direction.
+    def _steep(self, y: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """The critic's numbers (B,) of embedded records, and their squared gradients (B,)."""
+        y = y.detach().requires_grad_()
+        score = self.critic(y, c)
+        return score, torch.autograd.grad(score.sum(), y, create_graph=True)[0].square().sum(1)
 
-        For normal v, E[(v · ∇D)²] = ‖∇D‖²; no gradient of a gradient is needed.
-        """
-        beside = y + STEP * torch.randn_like(y)
-        return ((self.critic(beside, c) - score) / STEP).square()
+    def _steep_about(self, y: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """The same by a step aside, without a gradient of a gradient: E[(v · ∇D)²] = ‖∇D‖² for normal v."""
+        step = STEP * (1 + y.abs().amax(1))  # that of a large record would be lost in rounding
+        score, beside = self.critic(y, c), self.critic(y + step[:, None] * torch.randn_like(y), c)
+        return score, ((beside - score) / step).square()
 
     def pleasing(self, n: int, c: Tensor) -> Tensor:
         """How little n drawn records please the critic, (n,)."""
@@ -109,11 +115,14 @@ class GAN(Generator):
         z = torch.randn(n, self.config.latent, device=c.device)
         return self.maker.head.relax(self.maker(z, c), self.config.temperature)
 
-    def fit(self, records: Records, training: Training) -> None:
+    def fit(self, records: Records | PrivateRecords, training: Training) -> None:
         training.train(self.objectives(), records, until=0.9)
+        if isinstance(records, PrivateRecords):  # what is known of columns is paid for; more is not looked at
+            self._calibrate(*records.known)
+            return
         rows = torch.randperm(len(records))[:SOME]  # images come class by class
         x, c = (t[rows].to(training.device) for t in records.tensor())
-        self.maker.head.calibrate(lambda c: in_batches(self._outputs, AT_ONCE, c), x, c)
+        self._calibrate(x, c)
         self.correction.fit(self._draw, x, c, training)
         x, c = x[:1000], c[:1000]
         if len(x) >= 100 and (share := coverage(self.space.embed(x), self.space.embed(self.sample(len(x), c)))) < FEW:
@@ -121,6 +130,10 @@ class GAN(Generator):
                 f"the drawn records are near {share:.0%} of the real ones only: the GAN has not learned them all (mode "
                 "collapse, or too little time); try to train longer, a larger -s penalty, or another generator"
             )
+
+    def _calibrate(self, x: Tensor, c: Tensor) -> None:
+        """Make what is drawn for contexts agree with records column by column."""
+        self.maker.head.calibrate(lambda c: in_batches(self._outputs, AT_ONCE, c), x, c)
 
     @torch.no_grad()
     def _outputs(self, c: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class GMM(Generator):
 
     codes: ClassVar[int] = 200
     reals: ClassVar[bool] = True
+    private: ClassVar[bool] = False  # each pass of EM looks at all records again
 
     config: Config
 

@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from synthgen import Generator, Records, Space, Training
-from synthgen.dp.records import PrivateRecords, joint_counts, renamed
+from synthgen.dp.codes import joint_counts, renamed
+from synthgen.dp.records import PrivateRecords
 from synthgen.dp.selection import Marginals as Learned
 from synthgen.dp.selection import learn_marginals
 from synthgen.nn.graphical import Graphical, cells, tree_cells
@@ -63,7 +64,6 @@ class Marginals(Generator):
 
     accepts: ClassVar[tuple[str, ...]] = ("table",)
     codes: ClassVar[int] = 64
-    private: ClassVar[bool] = True
 
     config: Config
     cliques: Tensor
@@ -84,7 +84,7 @@ class Marginals(Generator):
         training.progress(0.1)
         ordered = (*self.context.ordered, *self.space.ordered)
         if isinstance(records, PrivateRecords):
-            self._keep(learn_marginals(records, records.budget.left, ordered))
+            self._keep(learn_marginals(records.codes(), records.budget.left, ordered))
         else:
             x, c = records.tensor()
             codes = torch.cat([self.context.collapse(c), x], dim=1).long().cpu().numpy()

@@ -48,6 +48,7 @@ class Trees(Resident, Generator):
         candidates: int = Field(4, ge=1, le=64, description="records drawn for each one that is kept")
 
     accepts: ClassVar[tuple[str, ...]] = ("table",)
+    private: ClassVar[bool] = False  # each split looks at the records again; priced one by one, little would be left
     codes: ClassVar[int] = 1000
 
     config: Config

@@ -1,4 +1,8 @@
-"""Artifact: a fitted model on disk, a folder of `manifest.json` and `weights.safetensors`. No pickle, no code."""
+"""Artifact: a fitted model on disk, a folder of `manifest.json` and `weights.safetensors`. No pickle, no code.
+
+A model that was fitted under a privacy budget has its certificate beside it, as JSON and as a page: copies for people,
+which are never read for what they say.
+"""
 
 import hashlib
 import json
@@ -15,10 +19,17 @@ from synthgen.files import replacing
 
 FORMAT = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+CERTIFICATE, PAGE = "certificate.json", "certificate.html"
 
 
-def save(path: str | Path, manifest: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def save(path: str | Path, manifest: dict[str, Any], weights: dict[str, Tensor], page: str = "") -> None:
     """Write the folder whole or not at all; a model that was there before is replaced.
+
+    Args:
+        path: of the folder.
+        manifest: what can be written as JSON; its certificate, if it has one, also gets a file of its own.
+        weights: by name.
+        page: the certificate for people.
 
     Raises:
         SynthgenError: something that is no model is in the way.
@@ -29,11 +40,17 @@ def save(path: str | Path, manifest: dict[str, Any], weights: dict[str, Tensor])
         raise SynthgenError(f"{path} exists and is no model of synthgen; give another -o or remove it")
     data = save_tensors({name: t.detach().cpu().contiguous() for name, t in weights.items()})
     body = {"format": FORMAT, **manifest, "weights_sha256": hashlib.sha256(data).hexdigest()}
+    if page:
+        body["page_sha256"] = hashlib.sha256(page.encode()).hexdigest()
     body["sha256"] = _digest(body)
     with replacing(path) as folder:
         folder.mkdir()
         (folder / WEIGHTS).write_bytes(data)
-        (folder / MANIFEST).write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (folder / MANIFEST).write_text(_text(body), "utf-8")
+        if manifest.get("certificate") is not None:
+            (folder / CERTIFICATE).write_text(_text(manifest["certificate"]), "utf-8")
+        if page:
+            (folder / PAGE).write_bytes(page.encode())
 
 
 def load(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -66,6 +83,7 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise SynthgenError(f"{damaged} ({WEIGHTS}: {error.strerror})") from error
     if hashlib.sha256(data).hexdigest() != manifest.pop("weights_sha256", None):
         raise SynthgenError(f"{damaged} ({WEIGHTS} does not match its hash)")
+    _check_copies(path, manifest, manifest.pop("page_sha256", None))
     try:
         return manifest, load_tensors(data)
     except SafetensorError as error:
@@ -75,6 +93,25 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def is_artifact(path: Path) -> bool:
     """Whether a path looks like a stored model."""
     return (path / MANIFEST).is_file()
+
+
+def _check_copies(path: Path, manifest: dict[str, Any], page: str | None) -> None:
+    """Refuse a certificate that was put beside a model whose manifest says otherwise; there need not be any."""
+    try:
+        copy = path / CERTIFICATE
+        told = not copy.exists() or json.loads(copy.read_bytes()) == manifest.get("certificate")
+        shown = not (path / PAGE).exists() or hashlib.sha256((path / PAGE).read_bytes()).hexdigest() == page
+    except (OSError, ValueError, RecursionError):
+        told = shown = False
+    if not (told and shown):
+        raise SynthgenError(
+            f"{path / (PAGE if told else CERTIFICATE)} is not the certificate of the model beside it; remove it: "
+            f"synthgen verify {path} --page FILE.html writes what the model says"
+        )
+
+
+def _text(body: Any) -> str:
+    return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
 
 def _digest(manifest: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from synthgen.space import Space
 from synthgen.training import Objective, Recipe, Training
 
 IMAGES = Recipe(steps=8000, batch_size=64, learning_rate=1e-3)
+PRIVATE = {"batch_size": 2048, "epochs": 20, "steps": 0, "learning_rate": 2e-3, "weight_decay": 0}
 MAX_BYTES = 8 << 30  # of a model's weights: more is no model of ours
 
 
@@ -38,9 +39,10 @@ class Generator(nn.Module):
     accepts: ClassVar[tuple[str, ...]] = ("table", "images")
     codes: ClassVar[int] = 0  # every column comes as one of at most so many codes; 0: numbers come as reals
     reals: ClassVar[bool] = False  # numbers that need more codes than that come as reals, not in coarser cells
-    private: ClassVar[bool] = False  # can be fitted under a privacy budget: `fit` takes PrivateRecords
+    private: ClassVar[bool] = True  # can be fitted under a privacy budget: `fit` only trains, or pays for what it asks
     recipe: ClassVar[Recipe] = Recipe()  # the family's defaults for the training loop
     image_recipe: ClassVar[Recipe] = IMAGES  # the same on images
+    private_recipe: ClassVar[Mapping[str, float]] = PRIVATE  # what is different under a privacy budget
 
     def __init__(self, space: Space, context: Space, config: BaseModel) -> None:
         super().__init__()
@@ -162,13 +164,13 @@ def abilities(cls: type[Generator]) -> list[str]:
     return [name for name, methods in METHODS.items() if all(hasattr(cls, m) for m in methods)]
 
 
-def recipe_for(cls: type[Generator], kind: str, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe of a generator's training on a kind of dataset, with what the settings change."""
-    defaults = cls.image_recipe if kind == "images" else cls.recipe
+def recipe_for(cls: type[Generator], kind: str, settings: Mapping[str, Any], private: bool = False) -> Recipe:
+    """The recipe of a generator's training on a kind of dataset, with what a budget and the settings change."""
+    defaults = (cls.image_recipe if kind == "images" else cls.recipe).model_dump()
     loop = {k: v for k, v in settings.items() if k in Recipe.model_fields and k not in cls.Config.model_fields}
     if "epochs" in loop and "steps" not in loop:
         loop["steps"] = 0
-    return Recipe(**{**defaults.model_dump(), **loop})
+    return Recipe(**{**defaults, **(cls.private_recipe if private else {}), **loop})
 
 
 def parse_settings(cls: type[Generator], settings: Mapping[str, Any], kind: str = "table") -> tuple[BaseModel, Recipe]:

@@ -1,11 +1,13 @@
 """LatentModel: what families share that decode records from latent vectors whose density is fitted afterwards."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from synthgen.dp.records import PrivateRecords
 from synthgen.generator import Generator
 from synthgen.nn.backbones import Condition, decoder, encoder, latent_size
 from synthgen.nn.batches import in_batches
@@ -17,6 +19,8 @@ from synthgen.space import Space
 from synthgen.training import Recipe, Training
 
 AT_ONCE = 1024  # records encoded or decoded together
+LATER = 0.1  # of a privacy budget, for the density of latent vectors
+LONGEST = 2.0  # latent vectors that count whole under a budget, in deviations of a standard normal
 
 
 class LatentModel(Generator):
@@ -45,13 +49,13 @@ class LatentModel(Generator):
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
-        size, latent = 4 * config.width, config.latent or latent_size(space)
+        size, self.latent = 4 * config.width, config.latent or latent_size(space)
         self.condition = Condition(context.width, size)
-        self.encoder = encoder(space, size, self.outputs * latent, config.width, config.depth)
-        self.decoder = decoder(latent, size, space, config.width, config.depth)
+        self.encoder = encoder(space, size, self.outputs * self.latent, config.width, config.depth)
+        self.decoder = decoder(self.latent, size, space, config.width, config.depth)
         self.head = Head(space, config.reconstruction)
         self.correction = correction(space, context, config.rounds, config.candidates)
-        self.density = latent_density(latent, context)
+        self.density = latent_density(self.latent, context)
 
     def to_latent(self, x: Tensor, c: Tensor) -> Tensor:
         """Records to their latent vectors, (B, latent)."""
@@ -69,13 +73,30 @@ class LatentModel(Generator):
         """Latent vectors to the likeliest records, (B, *shape)."""
         return self.head.mode(self.decode(z, c))
 
-    def fit(self, records: Records, training: Training) -> None:
+    def fit(self, records: Records | PrivateRecords, training: Training) -> None:
+        if isinstance(records, PrivateRecords):
+            self._fit_private(records, training)
+            return
         training.train(self.objectives(), records, until=0.9)
         x, c = records.to(training.device).tensor()
         with torch.no_grad():
             self.density.fit(in_batches(self.spread_latent, AT_ONCE, x, c), c, training, self.config.components)
-            self.head.calibrate(lambda c: in_batches(self.decode, AT_ONCE, self.density.sample(c), c), x, c)
+            self._calibrate(x, c)
         self.correction.fit(self._draw, x, c, training)
+
+    @torch.no_grad()
+    def _fit_private(self, records: PrivateRecords, training: Training) -> None:
+        """One Gaussian for each class of latent vectors, by noisy sums; columns as they are known."""
+        with torch.enable_grad():
+            training.train(self.objectives(), records, until=0.9, later=LATER)
+        z, c = records.normal(self.spread_latent, LONGEST * math.sqrt(self.latent), LATER)
+        self.density.fit(z, c, training, 1)
+        if self.space.sizes:
+            self._calibrate(*records.known)
+
+    def _calibrate(self, x: Tensor, c: Tensor) -> None:
+        """Make what is drawn for contexts agree with records column by column."""
+        self.head.calibrate(lambda c: in_batches(self.decode, AT_ONCE, self.density.sample(c), c), x, c)
 
     def sample(self, n: int, c: Tensor) -> Tensor:
         return self.correction.sample(self._draw, c)

@@ -1,9 +1,21 @@
 """Records: the encoded records that a generator fits on, with the context of each."""
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Encoder(Protocol):
+    """What turns records (N, *shape) into records of its own space."""
+
+    @property
+    def space(self) -> Any:
+        """The space."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Each record on its own."""
 
 
 class Records:
@@ -34,3 +46,7 @@ class Records:
     def to(self, device: torch.device) -> "Records":
         """The same records on another device."""
         return Records(self._x.to(device), self._c.to(device))
+
+    def mapped(self, encoder: Encoder) -> "Records":
+        """The same records, each encoded on its own."""
+        return Records(encoder.encode(self._x), self._c)

@@ -17,7 +17,8 @@ from synthgen.data import Dataset, Images, Table, as_dataset
 from synthgen.devices import resolve_device, seeded
 from synthgen.dp.budget import Budget
 from synthgen.dp.certificate import certificate
-from synthgen.dp.prepare import prepare
+from synthgen.dp.prepare import Unit, prepare_images, prepare_table
+from synthgen.dp.rehearsal import rehearse
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.fitted import PLURAL, Fitted, Returns, installed
 from synthgen.generator import Generator, parse_settings, recipe_for
@@ -109,6 +110,7 @@ class Synthesizer(Fitted):
         data: Any,
         *,
         budget: Budget | None = None,
+        unit: Unit = Unit(),  # noqa: B008 (immutable)
         report: Callable[..., None] | None = None,
         preview: Callable[[Dataset], None] | None = None,
         checkpoint: str | Path | None = None,
@@ -121,6 +123,8 @@ class Synthesizer(Fitted):
             data: a path, a pandas frame, anything with an Arrow stream, a Table, or Images.
             budget: a privacy budget, which pays for every look at the data; only some generators can be fitted
                 under one.
+            unit: whose records are protected together under a budget; each record by itself unless a column names
+                persons.
             report: called with the share done and figures such as the loss.
             preview: called now and then with a few records drawn from what is learned so far.
             checkpoint: folder to keep unfinished work in.
@@ -133,7 +137,7 @@ class Synthesizer(Fitted):
             Interrupted: `interrupted` said so; the checkpoint holds what was learned.
         """
         if budget is not None:
-            return self._fit_private(data, budget, report)
+            return self._fit_private(data, budget, unit, report, interrupted)
         dataset = self._prepare(data)
         self.recipe = recipe_for(self.cls, dataset.kind, self.settings)
         mark = self._fingerprint(dataset) if checkpoint else ""
@@ -168,25 +172,38 @@ class Synthesizer(Fitted):
         self._model = model.eval()
         return self
 
-    def _fit_private(self, data: Any, budget: Budget, report: Callable[..., None] | None) -> Self:
-        """Learn from a table under a budget: nothing of it is seen but what the budget pays for."""
-        table = as_dataset(data)
-        if isinstance(table, Images):
-            raise BudgetError("images cannot be fitted under a privacy budget yet")
-        if not self.cls.private:
-            raise BudgetError(
-                f"{self.name or self.cls.__name__} cannot be fitted under a privacy budget; marginals can"
-            )
-        if self.given or self.sample or self.keep_rare or self.max_time is not None or self.seed:
-            raise BudgetError("under a privacy budget there is no given, sample, keep_rare, max_time or seed of a fit")
-        prepared = prepare(table, self.schema, self.drop, budget, self.cls.codes)
-        self._codec, self._rows, self.notes = prepared.codec, prepared.total, prepared.notes
-        self._returns = "pandas"
+    def _fit_private(
+        self,
+        data: Any,
+        budget: Budget,
+        unit: Unit,
+        report: Callable[..., None] | None,
+        interrupted: Callable[[], bool] | None,
+    ) -> Self:
+        """Learn from a dataset under a budget: nothing of it is seen but what the budget pays for."""
+        name = self.name or self.cls.__name__
+        if self.sample or self.keep_rare or self.seed:
+            raise BudgetError("under a privacy budget there is no sample, keep_rare or seed of a fit")
+        dataset = as_dataset(data)
+        if dataset.kind not in self.cls.accepts:
+            raise SynthgenError(f"{name} takes {PLURAL[self.cls.accepts[0]]}, not {PLURAL[dataset.kind]}")
+        self.recipe = recipe_for(self.cls, dataset.kind, self.settings, private=True)
+        rehearse(self.cls, self.config, name, dataset.kind)
+        if isinstance(dataset, Images):
+            if self.schema is not None or self.drop or set(self.given) - {LABEL} or unit.column:
+                raise SynthgenError("images have no columns to declare, drop or give, nor one that names a person")
+            prepared = prepare_images(dataset, budget)
+        else:
+            codes = self.cls.codes
+            prepared = prepare_table(dataset, self.schema, self.drop, self.given, budget, codes, unit)
+        self._codec, self._rows, self.notes = prepared.codec, prepared.records.total, prepared.notes
+        self._returns = "images" if isinstance(dataset, Images) else "pandas"
         self._model = model = self._build().to(self.device)
-        training = Training(self.recipe, device=self.device, report=report)
+        seconds = self.max_time
+        training = Training(self.recipe, device=self.device, seconds=seconds, report=report, interrupted=interrupted)
         model.fit(prepared.records, training)  # type: ignore[arg-type]
         self.notes += training.notes
-        self.certificate = certificate(budget, self.name or self.cls.__name__, prepared.total, prepared.declared)
+        self.certificate = certificate(budget, name, self._rows, prepared.declared, str(unit), prepared.records.trained)
         self._model = model.eval()
         return self
 

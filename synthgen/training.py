@@ -5,13 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from synthgen.errors import BudgetError, Interrupted, SynthgenError
+from synthgen.errors import Interrupted, SynthgenError
 from synthgen.records import Records
 
 FEW = 0.25  # share of the steps below which it is said that time was short
@@ -44,6 +44,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's decay")
     momentum: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' moving average, which is kept")
+    clip: float = Field(1.0, gt=0, le=1e6, description="largest norm of a record's gradient under a privacy budget")
 
     def batch(self, n: int) -> int:
         """Records per step for a table of n: a sixteenth of it at most, so that small tables take steps too."""
@@ -52,6 +53,19 @@ class Recipe(BaseModel):
     def total(self, n: int) -> int:
         """Steps of the training for n records."""
         return self.steps or self.epochs * math.ceil(n / self.batch(n))
+
+    def plan(self, n: int, share: float) -> tuple[float, int]:
+        """Probability that a record is in a step's sample, and steps, of a private training on about n records."""
+        return min(1.0, self.batch(n) / n), max(1, round(self.total(n) * share))
+
+
+class Trains(Protocol):
+    """Records that go through a training by themselves, since only they may look at what they hold."""
+
+    def train(
+        self, training: "Training", objectives: Sequence[Objective], until: float, share: float, later: float
+    ) -> None:
+        """What `Training.train` does."""
 
 
 class Training:
@@ -133,7 +147,14 @@ class Training:
                 self._preview()
             self._previewed = time.monotonic()
 
-    def train(self, objectives: Sequence[Objective], records: Records, until: float = 1.0, share: float = 1.0) -> None:
+    def train(
+        self,
+        objectives: Sequence[Objective],
+        records: Records | Trains,
+        until: float = 1.0,
+        share: float = 1.0,
+        later: float = 0.0,
+    ) -> None:
         """Minimise the mean of each objective's loss in turn; the modules end with averaged weights.
 
         AdamW with a warm-up and a cosine decay that ends when the steps or the time do, whichever is
@@ -145,13 +166,15 @@ class Training:
             records: what it is trained on.
             until: share of the time allowed by which this call ends.
             share: of the recipe's steps that this call takes.
+            later: share of a privacy budget, where there is one, to leave for what comes after.
 
         Raises:
             SynthgenError: a loss is no longer finite.
             Interrupted: the user asked to stop.
         """
         if not isinstance(records, Records):
-            raise BudgetError("generators that learn by gradients cannot be fitted under a budget yet; marginals can")
+            records.train(self, objectives, until, share, later)
+            return
         if sum(o.sees_data for o in objectives) > 1:
             raise ValueError("at most one objective of a family may see the data")
         for objective in objectives:

@@ -74,10 +74,10 @@ def test_rows_keep_what_columns_have_in_common(model):
         (["--epsilon", "nan", "--delta", "1e-6"], "epsilon is nan"),
         (["--epsilon", 1, "--delta", "1e-6", "--seed", 3], "--seed cannot be had"),
         (["--epsilon", 1, "--delta", "1e-6", "--sample", 100], "--sample cannot be had"),
-        (["--epsilon", 1, "--delta", "1e-6", "--given", "town"], "--given cannot be had"),
-        (["--epsilon", 1, "--delta", "1e-6", "--max-time", "1m"], "--max-time cannot be had"),
+        (["--epsilon", 1, "--delta", "1e-6", "--given", "town", "--given", "sport"], "one column can be given"),
+        (["--privacy-unit", "town"], "both --epsilon and --delta"),
         (["--epsilon", 1, "--delta", "1e-6", "-g", "trees"], "trees cannot be fitted under a privacy budget"),
-        (["--epsilon", 1, "--delta", "1e-6", "-g", "vae"], "marginals can"),
+        (["--epsilon", 1, "--delta", "1e-6", "-g", "gmm"], "marginals can"),
         (["--epsilon", "1e-5", "--delta", "1e-6"], "too small"),
     ],
 )

@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[1]
 PLUGINS = "PLUGINS"
 LAYERS = """
 10 cli
-9 compare
+9 compare · dp.audit
 8 synthesizer · report.evaluate
 7 fitted · report · baselines
-6 inference · dp.prepare · metrics.fidelity · metrics.membership · metrics.disclosure
+6 inference · dp.prepare · dp.rehearsal · metrics.fidelity · metrics.membership · metrics.disclosure
 5 codec · registry · testing · metrics · PLUGINS
 4 codec.table · codec.image · metrics.features · dp.domain
 3 data · codec.base · latent

@@ -1,7 +1,5 @@
 """Private tables: what is told of them is noisy and paid for, and there is no other way in."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -9,12 +7,11 @@ import pytest
 
 from synthgen.data import as_table
 from synthgen.dp.budget import Budget
-from synthgen.dp.certificate import certificate, check_certificate
+from synthgen.dp.codes import PrivateCodes
 from synthgen.dp.domain import SHARES, learn_domain
-from synthgen.dp.prepare import prepare
-from synthgen.dp.records import PrivateRecords
+from synthgen.dp.prepare import prepare_table
 from synthgen.dp.table import PrivateTable
-from synthgen.errors import BudgetError, SynthgenError
+from synthgen.errors import BudgetError
 from synthgen.schema import Column, Schema
 
 pytest.importorskip("opendp")
@@ -76,7 +73,7 @@ def test_a_private_table_has_no_length_and_no_cells_in_the_open():
         assert not hasattr(table, name)
     with pytest.raises(TypeError):
         len(table)
-    records = PrivateRecords(np.zeros((5, 1), dtype=np.int64), [2], 5, Budget(1.0, 1e-6))
+    records = PrivateCodes(np.zeros((5, 1), dtype=np.int64), [2], 5, Budget(1.0, 1e-6))
     for name in ("tensor", "batches", "shape"):
         assert not hasattr(records, name)
     with pytest.raises(TypeError):
@@ -117,7 +114,7 @@ def test_a_label_of_one_record_does_not_pass_a_threshold():
 
 
 def test_one_record_more_changes_one_cell_of_each_answer_by_one(monkeypatch):
-    for place in ("table", "records"):
+    for place in ("table", "codes"):
         monkeypatch.setattr(f"synthgen.dp.{place}.discrete_gaussian", lambda counts, sigma: counts)
     data, more = (
         people(200).data,
@@ -163,9 +160,9 @@ def test_a_budget_too_small_for_the_table_is_refused_in_words():
 
 
 def test_records_are_encoded_each_on_its_own():
-    prepared = prepare(people(), None, ["name"], Budget(50.0, 1e-6), 16)
-    assert max(prepared.records.sizes) <= 16
-    counts, sigma = prepared.records.measure([0], 1.0)
+    codes = prepare_table(people(), None, ["name"], [], Budget(50.0, 1e-6), 16).records.codes()
+    assert max(codes.sizes) <= 16
+    counts, sigma = codes.measure([0], 1.0)
     assert sigma == pytest.approx(np.sqrt(0.5))
     assert counts.sum() == pytest.approx(4000, abs=20)
 
@@ -174,7 +171,7 @@ def test_records_are_encoded_each_on_its_own():
 def test_a_strange_cell_is_no_error_that_would_tell_of_it(cell):
     data = people(400).data
     odd = pa.table({name: [cell] for name in data.column_names})
-    prepare(as_table(pa.concat_tables([data, odd])), None, ["name"], Budget(50.0, 1e-6), 16)
+    prepare_table(as_table(pa.concat_tables([data, odd])), None, ["name"], [], Budget(50.0, 1e-6), 16)
 
 
 def test_rules_that_list_what_occurs_are_refused():
@@ -183,41 +180,4 @@ def test_rules_that_list_what_occurs_are_refused():
         rules=("combinations: town, age",),
     )
     with pytest.raises(BudgetError, match="no budget pays"):
-        prepare(people(100), schema, [], Budget(1.0, 1e-6), 16)
-
-
-@pytest.fixture
-def paid():
-    budget = Budget(1.0, 1e-6)
-    table = PrivateTable(people().data, budget)
-    table.count(budget.rho / 2)
-    table.labels("town", budget.rho / 4, 1e-8)
-    return certificate(budget, "marginals", 4000, ["column 'age': kind numeric"])
-
-
-def test_a_certificate_adds_up(paid):
-    text = check_certificate(json.loads(json.dumps(paid)))
-    assert "2 queries" in text
-    assert "record-level" in text
-    assert paid["spent_epsilon"] < 1
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda c: c["queries"].pop(), "add up to"),
-        (lambda c: c["queries"][0].update(rho=1e-9), "not that of its noise"),
-        (lambda c: c["queries"][0].update(scale=1e9), "not that of its noise"),
-        (lambda c: c.update(spent_epsilon=0.1), "add up to"),
-        (lambda c: c.update(epsilon=0.1), "exceed"),
-        (lambda c: c["queries"][1].update(delta=1e-3), "exceed"),
-        (lambda c: c["queries"][0].update(mechanism="trust me"), "not known"),
-        (lambda c: c.update(queries=None), "damaged"),
-        (lambda c: c.update(synthgen_certificate=99), "format"),
-    ],
-)
-def test_a_certificate_that_was_changed_is_refused(paid, change, said):
-    body = json.loads(json.dumps(paid))
-    change(body)
-    with pytest.raises(SynthgenError, match=said):
-        check_certificate(body)
+        prepare_table(people(100), schema, [], [], Budget(1.0, 1e-6), 16)

@@ -20,6 +20,7 @@ from synthgen.dp.sgd import Plan, private_gradient, private_steps
 from synthgen.errors import SynthgenError
 from synthgen.nn.precision import records_apart
 from synthgen.space import EMPTY, Space
+from synthgen.training import Objective, Recipe
 
 ODDS = 1e-6
 
@@ -402,7 +403,8 @@ class Counted:
     def __init__(self):
         self.batches = []
 
-    def __call__(self, x, c):
+    def __call__(self, x, c, shares):
+        assert (shares == 1).all()
         self.batches.append(x[:, 0].tolist())
         return [torch.zeros(1, dtype=torch.float64)]
 
@@ -469,13 +471,13 @@ def shuffled():
     return chosen
 
 
-def sums_by_size(self, x, c):
-    return [s * (8 / max(1, len(x))) for s in TRUE_SUM(self, x, c)]
+def sums_by_size(self, x, c, shares=None):
+    return [s * (8 / max(1, len(x))) for s in TRUE_SUM(self, x, c, shares)]
 
 
-def clipped_apart(self, x, c):
+def clipped_apart(self, x, c, bounds):
     parts = self._by_vmap(x, c)
-    weights = [clipping.shrunk(p.squares().sqrt(), self.bound) for p in parts]
+    weights = [clipping.shrunk(p.squares().sqrt(), bounds) for p in parts]
     return [p.total(w, w == w).reshape(q.shape) for p, w, q in zip(parts, weights, self.parameters, strict=True)]
 
 
@@ -491,8 +493,13 @@ MUTANTS = {
     "noise of another law": (noise, "gaussian", lambda k, s: s * stats.laplace.rvs(size=k) / math.sqrt(2), "noise"),
     "noise from a seed": (noise, "gaussian", lambda k, s: s * np.random.default_rng(0).normal(size=k), "seed"),
     "noise off the grid": (noise, "on_grid", lambda values, step: values, "grid"),
-    "no clipping": (clipping, "shrunk", lambda norms, bound: torch.ones_like(norms), "rows"),
-    "clipping to twice the bound": (clipping, "shrunk", lambda norms, bound: (2 * bound / norms).clamp(max=1), "rows"),
+    "no clipping": (clipping, "shrunk", lambda norms, bounds: torch.ones_like(norms), "rows"),
+    "clipping to twice the bound": (
+        clipping,
+        "shrunk",
+        lambda norms, bounds: (2 * bounds / norms).clamp(max=1),
+        "rows",
+    ),
     "clipping of each parameter": (ClippedSum, "_clipped", clipped_apart, "rows"),
     "mean over the private batch": (ClippedSum, "__call__", sums_by_size, "rows"),
     "shuffled batches": (noise, "chosen", shuffled(), "samples"),
@@ -523,6 +530,10 @@ def line(n):
     return torch.cat([x, x @ torch.tensor([[1.5], [-0.7]]) + 0.3], 1)
 
 
+def rate(learning_rate):
+    return Recipe(learning_rate=learning_rate, weight_decay=0)
+
+
 def straight():
     model = nn.Linear(2, 1)
     nn.init.zeros_(model.weight)
@@ -534,40 +545,50 @@ def straight():
 def test_without_noise_it_ends_at_least_squares():
     x, model = line(200), straight()
     clipped = ClippedSum(model, model.loss, 100.0)
-    done = list(private_steps(clipped, x, none(200), Plan(0.5, 0.0, 400, 100.0), learning_rate=0.05))
+    done = list(private_steps(clipped, x, none(200), Plan(0.5, 0.0, 400, 100.0, rate(0.05))))
     assert done == list(range(1, 401))
     assert torch.allclose(flat(model.parameters()), torch.tensor([1.5, -0.7, 0.3]).double(), atol=0.01)
-    assert not model.training
 
 
 def test_much_data_and_little_noise_come_close():
     x, model = line(20_000), straight()
     clipped = ClippedSum(model, model.loss, 1.0)
-    list(private_steps(clipped, x, none(len(x)), Plan(0.02, 1.0, 200, 400.0), learning_rate=0.1))
+    list(private_steps(clipped, x, none(len(x)), Plan(0.02, 1.0, 200, 400.0, rate(0.1))))
     assert torch.allclose(flat(model.parameters()), torch.tensor([1.5, -0.7, 0.3]).double(), atol=0.2)
 
 
-def test_a_step_is_written_down_before_it_looks_at_a_record():
-    x, model, log = line(50), straight(), []
+def test_objectives_that_see_no_record_learn_in_turn():
+    x, model, other = line(50), straight(), nn.Linear(1, 1)
+    seen = []
 
-    def loss(x, c):
-        log.append("look")
-        return model.loss(x, c)
+    def pleasing(n, c):
+        seen.append((n, c.shape))
+        return other(torch.ones(n, 1))[:, 0].square()
 
-    clipped = ClippedSum(model, loss, 1.0)
-    clipped(x[:1], none(1))
-    log.clear()
-    steps = private_steps(clipped, x, none(50), Plan(1.0, 1.0, 3, 50.0), learning_rate=0.1, before=log.append)
-    next(steps)
-    assert log == [0, "look"]
-    list(steps)
-    assert log == [0, "look", 1, "look", 2, "look"]
+    before = flat(other.parameters()).clone()
+    others = [Objective(other, pleasing, sees_data=False)]
+    plan = Plan(0.5, 1.0, 3, 25.0, rate(0.1))
+    list(private_steps(ClippedSum(model, model.loss, 1.0), x, none(50), plan, others, lambda n: torch.zeros(n, 2)))
+    assert seen == [(25, (25, 2))] * 3
+    assert (flat(other.parameters()) != before).all()
+
+
+def test_persons_are_sampled_with_all_their_records_which_share_the_bound():
+    persons = np.array([0, 0, 1, 2, 2, 2])
+    for _ in range(50):
+        rows, shares = sgd.sample(6, 0.5, persons)
+        assert all((persons[rows] == p).sum() in (0, (persons == p).sum()) for p in range(3))
+        assert np.allclose(shares, 1 / np.bincount(persons)[persons[rows]])
+    model, x = straight(), 1000 * line(6)
+    clipped = ClippedSum(model, model.loss, BOUND)
+    of_person = flat(clipped(x[3:], none(3), torch.full((3,), 1 / 3)))
+    assert of_person.norm() <= BOUND
 
 
 def test_empty_batches_are_steps_of_noise():
     model = straight()
     clipped = ClippedSum(model, model.loss, 1.0)
-    steps = list(private_steps(clipped, line(5), none(5), Plan(1e-9, 1.0, 20, 1.0), learning_rate=0.1))
+    steps = list(private_steps(clipped, line(5), none(5), Plan(1e-9, 1.0, 20, 1.0, rate(0.1))))
     assert len(steps) == 20
     assert flat(model.parameters()).abs().min() > 0
 

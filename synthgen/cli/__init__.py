@@ -10,14 +10,15 @@ from typing import Any
 import click
 
 from synthgen import __version__
+from synthgen.cli.audit import audit
 from synthgen.cli.compare import compare
 from synthgen.cli.console import printable
 from synthgen.cli.fit import fit
 from synthgen.cli.generate import generate
 from synthgen.cli.inspect import info, list_, schema
-from synthgen.cli.private import verify
 from synthgen.cli.report import report
 from synthgen.cli.use import anomalies, impute, interpolate
+from synthgen.cli.verify import verify
 from synthgen.errors import Interrupted, ResourceError, SynthgenError, near
 
 
@@ -39,7 +40,7 @@ def app(debug: bool) -> None:
     """Fit a generative model on your own table or images, generate new records like them."""
 
 
-for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate, report, compare, verify):
+for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate, report, compare, verify, audit):
     app.add_command(command)
 
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 @click.option("--epsilon", type=float, help="Fit under differential privacy with this epsilon, such as 1.")
 @click.option("--delta", type=float, help="Its delta, such as 1e-6: less than one in the number of records.")
 @click.option("--ledger", type=click.Path(), help="A private file that adds up what all fits on these data have spent.")
+@click.option("--privacy-unit", metavar="COL", help="Protect all records of a person together, whom a column names.")
+@click.option("--unit-records", type=click.IntRange(1), default=1, help="How many records of each person are kept.")
 @click.option("--keep-rare", is_flag=True, help="Keep values that fewer than 5 records hold.")
 @click.option("--preview", type=click.Path(), help="Where a sheet of images drawn so far goes.  [OUT.preview.png]")
 @image_options
@@ -67,6 +69,8 @@ def fit(
     epsilon: float | None,
     delta: float | None,
     ledger: str | None,
+    privacy_unit: str | None,
+    unit_records: int,
     keep_rare: bool,
     preview: str | None,
     size: int | None,
@@ -84,16 +88,23 @@ def fit(
     start = time.monotonic()
     console = Console(quiet, as_json)
     _check_model_path(Path(out))
-    if epsilon is not None or delta is not None or ledger is not None:
-        refused: dict[str, object] = {
-            "--seed": seed is not None,
-            "--max-time": max_time,
-            "--sample": sample,
-            "--resume": resume,
-        }
-        refused |= {"--keep-rare": keep_rare, "--given": given, "--preview": preview}
-        private = Request(data, out, generator, schema_path, drop, settings, device, epsilon, delta, ledger)
-        fit_private(private, [option for option, said in refused.items() if said], delimiter, encoding, console)
+    if epsilon is not None or delta is not None or ledger is not None or privacy_unit is not None:
+        refused: dict[str, object] = {"--seed": seed is not None, "--sample": sample, "--resume": resume}
+        refused |= {"--keep-rare": keep_rare, "--preview": preview}
+        private = Request(
+            data,
+            out,
+            generator,
+            schema_path,
+            {"drop": drop, "given": given, "device": device, "max_time": max_time},
+            settings,
+            epsilon,
+            delta,
+            ledger,
+            (privacy_unit or "", unit_records),
+            dict[str, Any](delimiter=delimiter, encoding=encoding, size=size, aspect=aspect),
+        )
+        fit_private(private, [option for option, said in refused.items() if said], console)
         return
     sheet = Path(preview) if preview else _beside(Path(out), "preview.png")
     check_file(sheet)

@@ -1,28 +1,27 @@
-"""`synthgen fit --epsilon` and `synthgen verify`: fits under a privacy budget, and what they promise."""
+"""`synthgen fit --epsilon`: fits under a privacy budget."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
+from synthgen.cli.console import Console, duration, interruptible
+from synthgen.cli.options import check_folder, settings_of
+from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
-from synthgen.cli.console import Console, duration
-from synthgen.cli.options import check_folder, output_options, settings_of
-from synthgen.errors import BudgetError, SynthgenError
+if TYPE_CHECKING:
+    from synthgen.data import Dataset, Table
+    from synthgen.dp.budget import Budget
 
-AUTO = "marginals"  # a fixed public rule: no other generator comes near it under a budget
+AUTO = {"table": "marginals", "images": "vae"}  # a fixed public rule, from measurements on public data
 REASONS = {
     "--seed": "known noise protects nothing",
-    "--max-time": "how long a fit takes would tell of the data",
     "--sample": "say --epsilon for all records; sampling is not accounted for yet",
-    "--resume": "a fit under a budget takes seconds",
+    "--resume": "what an interrupted fit paid for is spent; fit again",
     "--keep-rare": "what few records hold is what it protects",
-    "--given": "frequencies of given columns are not paid for yet; use conditions when generating",
-    "--preview": "it is for images",
+    "--preview": "it shows unfinished work, which nothing pays for",
 }
 
 
@@ -33,17 +32,16 @@ class Request(NamedTuple):
     out: str
     generator: str
     schema_path: str | None
-    drop: tuple[str, ...]
+    options: dict[str, Any]
     settings: tuple[str, ...]
-    device: str
     epsilon: float | None
     delta: float | None
     ledger: str | None
+    unit: tuple[str, int]
+    reading: dict[str, Any]
 
 
-def fit_private(
-    asked: Request, refused: Sequence[str], delimiter: str | None, encoding: str | None, console: Console
-) -> None:
+def fit_private(asked: Request, refused: Sequence[str], console: Console) -> None:
     """Fit under a budget and write the model with its certificate.
 
     Raises:
@@ -56,43 +54,83 @@ def fit_private(
         raise BudgetError(f"{refused[0]} cannot be had under a privacy budget: {REASONS[refused[0]]}")
     from synthgen import Synthesizer
     from synthgen.data import holds_images
-    from synthgen.data.table import read_table
     from synthgen.dp.budget import Budget
-    from synthgen.dp.ledger import keeper
-    from synthgen.dp.prepare import fingerprint
-    from synthgen.schema import Dialect, Schema
+    from synthgen.dp.prepare import Unit
+    from synthgen.schema import Schema
 
-    if holds_images(asked.data):
-        raise BudgetError("images cannot be fitted under a privacy budget yet")
-    declared = Schema.from_json(_text(asked.schema_path), asked.schema_path) if asked.schema_path else None
-    dialect = Dialect(delimiter=delimiter or ",", encoding=encoding or "utf-8") if delimiter or encoding else None
-    table = read_table(Path(asked.data), dialect)
-    keep, said = (lambda fit, charge: None), ""
-    if asked.ledger:
-        check_folder(Path(asked.ledger))
-        source = fingerprint(table)
-        keep, said = keeper(asked.ledger, source), _before(asked.ledger, source, asked.delta)
-    budget = Budget(asked.epsilon, asked.delta, keep)
-    name = AUTO if asked.generator == "auto" else asked.generator
-    own = dict[str, Any](
-        settings_of(asked.settings, reserved=["seed", "given", "sample", "max_time", "schema", "drop"])
-    )
-    synthesizer = Synthesizer(name, schema=declared, drop=asked.drop, device=asked.device, **own)
-    synthesizer.fit(table, budget=budget, report=console.progress(f"fitting {name}"))
+    options = {**asked.options, **settings_of(asked.settings, reserved=["seed", "sample", "schema", *asked.options])}
+    if asked.schema_path:
+        options["schema"] = Schema.from_json(_text(asked.schema_path), asked.schema_path)
+    budget = Budget(asked.epsilon, asked.delta)
+    name = AUTO["images" if holds_images(asked.data) else "table"] if asked.generator == "auto" else asked.generator
+    synthesizer = Synthesizer(name, **options)  # complains about settings before any data is read
+    dataset, said = _read(asked, budget)
+    with interruptible() as interrupted:
+        try:
+            synthesizer.fit(
+                dataset,
+                budget=budget,
+                unit=Unit(*asked.unit),
+                report=console.progress(f"fitting {name}"),
+                interrupted=interrupted,
+            )
+        except Interrupted:
+            raise Interrupted(f"interrupted; there is no model, and epsilon {budget.spent():.3g} is spent") from None
     synthesizer.save(asked.out)
     assert synthesizer.certificate is not None
-    for note in [*synthesizer.notes, *([said] if said else []), *_warnings(synthesizer.certificate)]:
+    for note in [*synthesizer.notes, *said, *_warnings(synthesizer.certificate)]:
         console.say(note)
     total = synthesizer.certificate["records"]
     console.result(
         f"{asked.out}: {name} fitted on about {total} records under epsilon {budget.epsilon:g} and delta "
-        f"{budget.delta:g} (spent: {budget.spent():.4g}), record-level, in {duration(time.monotonic() - start)}; "
-        f"check it with: synthgen verify {asked.out}",
+        f"{budget.delta:g} (spent: {budget.spent():.4g}), {synthesizer.certificate['unit']}-level, in "
+        f"{duration(time.monotonic() - start)}; check it with: synthgen verify {asked.out}",
         model=asked.out,
         generator=name,
         records=total,
         certificate=synthesizer.certificate,
     )
+
+
+def _read(asked: Request, budget: Budget) -> tuple[Dataset, list[str]]:
+    """The raw data, of which nothing is told that is not paid for; and what earlier fits on them have spent."""
+    from synthgen.data import holds_images
+    from synthgen.data.table import read_table
+    from synthgen.dp.prepare import read_private_images
+    from synthgen.schema import Dialect
+
+    reading = asked.reading
+    if holds_images(asked.data):
+        if asked.schema_path or reading["delimiter"] or reading["encoding"]:
+            raise SynthgenError(f"{asked.data} holds images; --schema, --delimiter and --encoding are for tables")
+        said = _open_ledger(asked, asked.data, budget)
+        return read_private_images(asked.data, reading["size"], reading["aspect"] or "crop", budget), said
+    if reading["size"] or reading["aspect"]:
+        raise SynthgenError(f"{asked.data} is a table; --size and --aspect are for images")
+    known = {k: reading[k] for k in ("delimiter", "encoding") if reading[k]}
+    table = read_table(Path(asked.data), Dialect(**{"delimiter": ",", "encoding": "utf-8", **known}) if known else None)
+    return table, _open_ledger(asked, table, budget)
+
+
+def _open_ledger(asked: Request, data: Table | str, budget: Budget) -> list[str]:
+    """Write what is charged to the ledger from now on; what earlier fits on the same data have spent, in a sentence."""
+    if not asked.ledger:
+        return []
+    from synthgen.dp.accounting import total_epsilon
+    from synthgen.dp.ledger import keeper, queries, recorded
+    from synthgen.dp.prepare import fingerprint
+
+    check_folder(Path(asked.ledger))
+    source = fingerprint(data)
+    budget.keep = keeper(asked.ledger, source)
+    if not (fits := recorded(asked.ledger, source)):
+        return []
+    times = "once" if len(fits) == 1 else f"{len(fits)} times"
+    spent = total_epsilon(queries(charge for charges in fits.values() for charge in charges), budget.delta)
+    return [
+        f"these data were fitted {times} before: together those fits spent epsilon {spent:.3g} at delta "
+        f"{budget.delta:g}; whoever holds all models has the protection of the sum"
+    ]
 
 
 def _text(path: str) -> str:
@@ -102,42 +140,9 @@ def _text(path: str) -> str:
         raise SynthgenError(f"cannot read the schema {path}: {error}") from error
 
 
-def _before(ledger: str, source: str, delta: float) -> str:
-    """What earlier fits on the same data have spent, with this one added when it is done."""
-    from synthgen.dp.accounting import total_epsilon
-    from synthgen.dp.ledger import queries, recorded
-
-    fits = recorded(ledger, source)
-    if not fits:
-        return ""
-    times = "once" if len(fits) == 1 else f"{len(fits)} times"
-    spent = total_epsilon(queries(charge for charges in fits.values() for charge in charges), delta)
-    return (
-        f"these data were fitted {times} before: together those fits spent epsilon {spent:.3g} at delta {delta:g}; "
-        "whoever holds all models has the protection of the sum"
-    )
-
-
 def _warnings(certificate: dict[str, Any]) -> list[str]:
     """What a steward should know of the figures; judged by the noisy number of records, never the exact one."""
     delta, records = certificate["delta"], certificate["records"]
     if delta * records > 0.1:
         return [f"delta {delta:g} is large for about {records} records: choose less than {0.1 / records:.0e}"]
     return []
-
-
-@click.command()
-@click.argument("model", type=click.Path())
-@output_options
-def verify(model: str, quiet: bool, as_json: bool) -> None:
-    """Check a model: its hashes, and that the queries of its certificate add up to what it claims."""
-    from synthgen import artifact
-    from synthgen.dp.certificate import check_certificate
-
-    manifest, _ = artifact.load(model)
-    body = manifest.get("certificate")
-    if body is None:
-        text = "the model is whole; it was fitted without a privacy budget: no formal guarantee"
-    else:
-        text = f"the model is whole; {check_certificate(body)}"
-    Console(quiet, as_json).result(text, certificate=json.loads(json.dumps(body)))

@@ -127,6 +127,7 @@ def read_images(
     strict: bool = False,
     schema: ImageSchema | None = None,
     report: Callable[[float], None] | None = None,
+    form: ImageSchema | None = None,
 ) -> Images:
     """Read the images of a folder or a `.zip` of one, in the order of their paths.
 
@@ -140,6 +141,7 @@ def read_images(
         strict: a file that cannot be read is an error, not a note.
         schema: a model's, whose mode, size and classes the images get.
         report: called with the share done.
+        form: the mode and size that images get, whatever theirs; its classes do not matter.
 
     Raises:
         SynthgenError: there is no image, none that can be read, a class that `schema` lacks, or a hostile zip.
@@ -153,20 +155,37 @@ def read_images(
         classes = _classes(files)
         reading = _Reading(files, strict, report or (lambda done: None))
         headers = reading.headers(list(classes))
-        target = schema or _common(headers, size)
+        target = schema or form or _common(headers, size)
         if schema and schema.classes:
             _check_classes(files.path, schema, {classes[h.name]: h.name for h in headers})
         pixels, kept, opaque = reading.pixels(headers, target, aspect)
     notes = (*reading.notes(len(classes)), *_notes(kept, target, aspect, "the size of the model" if schema else ""))
     names = [classes[h.name] for h in kept]
     if not schema:
-        if opaque and target.mode.endswith("A"):
+        if opaque and not form and target.mode.endswith("A"):
             target, pixels = target.model_copy(update={"mode": target.mode[:-1]}), pixels[..., :-1].copy()
         target = target.model_copy(update={"classes": tuple(sorted(set(names))) if any(names) else ()})
     index = {name: i for i, name in enumerate(target.classes)}
     return Images(
         pixels, np.array([index.get(name, 0) for name in names], np.int64), target, notes, tuple(h.name for h in kept)
     )
+
+
+def survey(path: str | Path) -> tuple[list[str], list[str]]:
+    """The mode (L or RGB) and the size, as "28 x 28", of each image whose header can be read."""
+    with source(Path(path)) as files:
+        headers = _Reading(files, False, lambda done: None).headers(list(_classes(files)))
+    return ["L" if h.grey else "RGB" for h in headers], [f"{h.size[0]} x {h.size[1]}" for h in headers]
+
+
+def digest_of_files(path: str | Path) -> bytes:
+    """A hash of the images of a folder or a `.zip` as they lie there, with their names."""
+    made = hashlib.sha256()
+    with source(Path(path)) as files:
+        for name in sorted(filter(is_image, files.names)):
+            with files.open(name) as stream:
+                made.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(stream.read()).digest())
+    return made.digest()
 
 
 def _classes(files: Source) -> dict[str, str]:

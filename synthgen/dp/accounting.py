@@ -7,12 +7,12 @@ side: an epsilon is never too small, a rho or a noise that an epsilon pays for n
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
 from synthgen.dp.noise import library
 from synthgen.errors import BudgetError
@@ -21,7 +21,8 @@ GAP, SHARE = 0.05, 0.01  # the accountants may differ by so much, and by so much
 FINE = 1e-9  # relative rounding to the safe side
 LEAST, MOST = 0.3, 1e6  # noise multipliers that are tried: below, a step hides nothing worth the name
 DIGITS = 1e-4  # of a noise multiplier that is sought
-COARSE = 3e-4  # steps of the privacy loss while noise is sought
+NEARLY = 0.997  # of epsilon is spent
+COARSE = 1e-3  # of epsilon: steps of the privacy loss while noise is sought
 
 
 def epsilon_of(rho: float, delta: float) -> float:
@@ -130,7 +131,7 @@ def total_epsilon(asked: Queries, delta: float) -> float:
 
 
 def noise_for(epsilon: float, delta: float, rate: float, steps: int, before: Queries = NOTHING) -> float:
-    """The noise multiplier for which a training and what was asked before cost `epsilon` at most, to four digits.
+    """The noise multiplier for which a training and what was asked before cost `epsilon` at most, and hardly less.
 
     Raises:
         BudgetError: what was asked before costs that much alone, or a number is out of bounds.
@@ -149,45 +150,42 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int, before: Que
         return before._replace(runs=(*before.runs, Run(rate, sigma, steps)))
 
     def quick(sigma: float) -> float:
-        return _pld(with_noise(sigma), delta, min(COARSE, epsilon / 2000))
+        return _pld(with_noise(sigma), delta, COARSE * epsilon)
 
-    aim = epsilon
-    for _ in range(8):  # sought by the quick accountant alone; where both together say more, it has to aim lower
+    aim, sigma, best = epsilon, 1.0, math.inf
+    for _ in range(8):  # sought by the quick accountant alone; both together may say more or, being finer, less
         sigma = _least(quick, aim)
         found = total_epsilon(with_noise(sigma), delta)
-        if found <= epsilon:
-            return sigma
-        aim -= 1.02 * (found - epsilon)
-        if aim <= 0:
+        best = sigma if found <= epsilon else best
+        aim += (0.98 if found <= epsilon else 1.02) * (epsilon - found)
+        if found > NEARLY * epsilon >= NEARLY * found or sigma == LEAST or aim <= 0:
             break
-    raise BudgetError(f"epsilon {epsilon:g} is too small for {steps} steps at rate {rate:g} and what else it pays for")
+    if best == math.inf:
+        raise BudgetError(f"epsilon {epsilon:g} is too small for {steps} steps and what else it pays for")
+    return best
 
 
 def _least(cost: Callable[[float], float], epsilon: float) -> float:
-    """About the least noise multiplier that costs epsilon at most, to four digits on the safe side."""
+    """About the least noise multiplier that costs epsilon at most, to four digits."""
+
+    def excess(log_sigma: float) -> float:
+        return math.log(cost(math.exp(log_sigma)) / epsilon + 1e-12)
+
     high = 1.0
-    while cost(high) > epsilon:
+    while excess(math.log(high)) > 0:
         high *= 2
         if high > MOST:
             raise BudgetError(f"no noise makes a training and what else is paid for fit into epsilon {epsilon:g}")
-    low = LEAST if high == 1.0 else high / 2
-    if high == 1.0 and cost(LEAST) <= epsilon:
+    if high == 1.0 and excess(math.log(LEAST)) <= 0:
         return LEAST
-    while high > low * (1 + DIGITS):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if cost(middle) <= epsilon else (middle, high)
-    return high
+    low = LEAST if high == 1.0 else high / 2
+    return math.exp(brentq(excess, math.log(low), math.log(high), xtol=DIGITS)) * (1 + DIGITS)
 
 
 def _pld(asked: Queries, delta: float, step: float = 1e-4) -> float:
     """ε by dp-accounting, to losses in steps of `step`."""
     losses = library("dp_accounting.pld.privacy_loss_distribution")
-    parts = [
-        losses.from_gaussian_mechanism(
-            run.sigma, value_discretization_interval=step, sampling_prob=run.rate
-        ).self_compose(run.steps)
-        for run in asked.runs
-    ]
+    parts = [_loss(run, step) for run in asked.runs]
     for sigma, times in Counter(asked.discrete).items():
         part = losses.from_discrete_gaussian_mechanism(sigma, 1, value_discretization_interval=step)
         parts.append(part.self_compose(times))
@@ -197,7 +195,16 @@ def _pld(asked: Queries, delta: float, step: float = 1e-4) -> float:
     return float(reduce(lambda a, b: a.compose(b), parts).get_epsilon_for_delta(delta))
 
 
-def _prv(runs: Sequence[Run], delta: float, about: float) -> float:
+@lru_cache(maxsize=16)
+def _loss(run: Run, step: float) -> Any:
+    """The privacy loss distribution of a training."""
+    losses = library("dp_accounting.pld.privacy_loss_distribution")
+    one = losses.from_gaussian_mechanism(run.sigma, value_discretization_interval=step, sampling_prob=run.rate)
+    return one.self_compose(run.steps)
+
+
+@lru_cache(maxsize=16)
+def _prv(runs: tuple[Run, ...], delta: float, about: float) -> float:
     """ε by Opacus, an upper bound that is finer where epsilon is about as small as that."""
     accountant = library("opacus.accountants").PRVAccountant()
     accountant.history = [(run.sigma, run.rate, run.steps) for run in runs]

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from synthgen.dp import noise
-from synthgen.dp.ghosts import FORMULAS, Part, Whole, joined
-from synthgen.nn.layers import Grouped, Seeing
+from synthgen.dp.ghosts import FORMULAS, THIN, Part, Whole, joined
 from synthgen.nn.precision import records_apart
 
 MEMORY = 1 << 30  # bytes for the gradients of single records; a batch that needs more is worked on in parts
@@ -47,28 +46,35 @@ class ClippedSum:
         self.parameters = [p for p in module.parameters() if p.requires_grad and p.numel()]
         self._whole = _Lossy(module, loss)
         self._parts = {"fused": self._fused, "hooks": self._by_hooks}.get(route, self._by_vmap)
-        wide = [m for m in module.modules() if route == "fused" and type(m) in (nn.Linear, Grouped, Seeing)]
+        wide = [m for m in module.modules() if route == "fused" and type(m) in THIN]
         thin = {id(p) for m in wide for p in m.parameters()}  # never written out record by record
         entries = sum(p.numel() for p in self.parameters if id(p) not in thin)
         self._at_once = max(1, MEMORY // (16 * entries + 65536))
 
-    def __call__(self, x: Tensor, c: Tensor) -> list[Tensor]:
-        """Records (B, *shape) and contexts (B, width) to a float64 tensor for each trainable parameter."""
+    def __call__(self, x: Tensor, c: Tensor, shares: Tensor | None = None) -> list[Tensor]:
+        """The sum, a float64 tensor for each trainable parameter.
+
+        Args:
+            x: records (B, *shape).
+            c: contexts (B, width).
+            shares: of the bound, that each record may use (B,); all of it where none are given.
+        """
         sums = [torch.zeros_like(p, dtype=torch.float64) for p in self.parameters]
-        parts = zip(torch.split(x, self._at_once), torch.split(c, self._at_once), strict=True) if len(x) else ()
+        bounds = self.bound * (x.new_ones(len(x), dtype=torch.float64) if shares is None else shares)
+        parts = zip(*(torch.split(t, self._at_once) for t in (x, c, bounds)), strict=True) if len(x) else ()
         with records_apart():
             for part in parts:
                 for total, more in zip(sums, self._clipped(*part), strict=True):
                     total += more
         return sums
 
-    def _clipped(self, x: Tensor, c: Tensor) -> list[Tensor]:
+    def _clipped(self, x: Tensor, c: Tensor, bounds: Tensor) -> list[Tensor]:
         sound = finite_rows(x) & finite_rows(c)
         if not bool(sound.all()):  # a network need not even see them: some would stop with an error
             x, c = (t.masked_fill(~sound.reshape(-1, *[1] * (t.dim() - 1)), 0.0) for t in (x, c))
         parts = self._parts(x, c)
         norms = torch.stack([p.squares() for p in parts]).sum(0).sqrt()
-        kept, weight = norms.isfinite() & sound, shrunk(norms, self.bound)
+        kept, weight = norms.isfinite() & sound, shrunk(norms, bounds)
         return [p.total(weight, kept).reshape(q.shape) for p, q in zip(parts, self.parameters, strict=True)]
 
     def _fused(self, x: Tensor, c: Tensor) -> list[Part]:
@@ -171,6 +177,6 @@ def finite_rows(t: Tensor) -> Tensor:
     return t.flatten(1).isfinite().all(1)
 
 
-def shrunk(norms: Tensor, bound: float) -> Tensor:
-    """Factors (B,) that bring gradients of these norms to at most `bound`."""
-    return (MARGIN * bound / norms).clamp(max=1)
+def shrunk(norms: Tensor, bounds: Tensor) -> Tensor:
+    """Factors (B,) that bring gradients of these norms to at most their bounds (B,)."""
+    return (MARGIN * bounds / norms).clamp(max=1)

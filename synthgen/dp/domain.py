@@ -7,28 +7,36 @@ Everything that is then fitted on the surrogate, the codec above all, only proce
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from synthgen.data.table import Table
-from synthgen.dp.table import DECIMALS, PrivateTable
+from synthgen.dp.bins import SURE, SURE_OF_MANY, Part, Range, bins, date_range, made, number_range
+from synthgen.dp.cells import DECIMALS, PARTS, ZONES, regex, values
+from synthgen.dp.table import PrivateTable
 from synthgen.errors import BudgetError
-from synthgen.formats import NumberFormat
+from synthgen.formats import PATTERNS, DateFormat, NumberFormat
 from synthgen.schema import Column, Dialect, Schema
 
-Floats = NDArray[np.float64]
-
-SHARES = {"rows": 0.01, "forms": 0.02, "labels": 0.03, "again": 0.06, "octaves": 0.02, "bins": 0.04}  # of rho
+SHARES = {  # of rho
+    "rows": 0.01,
+    "forms": 0.02,
+    "dates": 0.02,
+    "labels": 0.03,
+    "again": 0.06,
+    "octaves": 0.02,
+    "bins": 0.04,
+}
 LITTLE_LEFT = 0.02
 LITTLE, NEARLY = 0.2, 0.99  # of the records: labels that hold between these shares are asked for again
+TELLING = 0.1  # of the dates: how many must need another form of their day for it to be theirs
 LARGEST = 100_000  # rows of a surrogate: enough for any codec
-OCTAVES = np.concatenate([-(2.0 ** np.arange(40, -11, -1)), [0.0], 2.0 ** np.arange(-10, 41)])
-SURE = 3.0  # deviations of the noise that a count must reach to count as there
-CELL = 8.0  # deviations of the noise that a bin should hold
-MOST_BINS = 200
+SECONDS = {"day": 86400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0, "finer": 0.0}
+TICKS = {"D": 1 / 86400, "s": 1.0, "us": 1e6}  # of a unit in a second
+
+Read = Literal["numeric", "datetime", "text"]
 
 
 class Domain(NamedTuple):
@@ -39,40 +47,29 @@ class Domain(NamedTuple):
     notes: list[str]
 
 
-class Part(NamedTuple):
-    """Cells of a column and about how many records hold them: one text, or numbers evenly between two."""
-
-    low: float | str
-    high: float | str
-    held: float
-
-
 def learn_domain(private: PrivateTable, declared: Schema | None, dialect: Dialect | None) -> Domain:
     """Learn what a schema does not declare, within a fifth of the budget.
 
     Args:
-        private: the table.
+        private: the table; it is told how to read the columns that hold dates.
         declared: what a person says of its columns; taken as public. Columns that it leaves out are learned.
         dialect: how the CSV is written; public.
 
     Raises:
-        BudgetError: the budget is too small to tell columns apart from noise.
+        BudgetError: the budget is too small to tell columns apart from noise, or a date is written in a way that is
+            neither known nor declared.
     """
     known = {c.name: c for c in declared.columns} if declared else {}
+    for column in known.values():
+        regex(column.date.pattern if column.date else "")  # refused before anything is charged
     total = private.count(SHARES["rows"] * private.budget.rho)
     learner = _Learner(private, total, known)
-    looks = {name: learner.look(name) for name in private.names if learner.must_look(name)}
-    again = [name for name, look in looks.items() if not look.numeric and look.incomplete(total)]
-    # only those columns share what bins may cost that have numbers left to bin
-    learner.binned = max(1, sum(look.numeric and look.rest(total) > learner.least for look in looks.values()))
     found, cells, notes = list[Column](), dict[str, pa.Array](), list[str]()
+    looks = learner.look_at_all()
     for name in private.names:
-        look = looks.get(name)
-        if look is not None and name in again:
-            look = look._replace(labels=learner.labels(name, "again", len(again)))
-        column, parts = learner.learn(name, look)
+        column, parts = learner.learn(name, looks.get(name))
         found.append(column)
-        cells[name] = _made(column, parts, min(total, LARGEST))
+        cells[name] = made(column, parts, min(total, LARGEST))
         if column.kind == "id" and name not in known:
             notes.append(
                 f"column {name!r} holds too many different texts to be learned under this budget: ids are made for it; "
@@ -83,11 +80,19 @@ def learn_domain(private: PrivateTable, declared: Schema | None, dialect: Dialec
 
 
 class _Look(NamedTuple):
-    """What the first queries say of a column: whether it holds numbers, of how many decimals, and common texts."""
+    """What the first queries say of a column.
 
-    numeric: bool
+    Args:
+        read: what its cells are read as.
+        decimals: of its numbers.
+        labels: common texts.
+        unread: about how many cells are texts where the column is read as numbers or dates, 0 if few.
+    """
+
+    read: Read
     decimals: int
     labels: dict[str, int]
+    unread: int
 
     def rest(self, total: int) -> int:
         """About how many records hold none of the common texts."""
@@ -95,7 +100,7 @@ class _Look(NamedTuple):
 
     def incomplete(self, total: int) -> bool:
         """Whether labels are worth another query: some were found, and more than one record in a hundred has none."""
-        return LITTLE * total < sum(self.labels.values()) < NEARLY * total
+        return self.read == "text" and LITTLE * total < sum(self.labels.values()) < NEARLY * total
 
 
 class _Learner:
@@ -103,7 +108,7 @@ class _Learner:
 
     def __init__(self, private: PrivateTable, total: int, known: Mapping[str, Column]) -> None:
         self.private, self.total, self.known = private, total, known
-        self.asked = self.binned = max(1, sum(map(self.must_look, private.names)))
+        self.asked = self.binned = self.dated = max(1, sum(map(self.must_look, private.names)))
         self.least = LITTLE_LEFT * total  # records: fewer are not worth a question
         if total < self._noise("forms"):
             raise BudgetError(
@@ -114,23 +119,43 @@ class _Learner:
     def must_look(self, name: str) -> bool:
         """Whether a column is not declared well enough to be known."""
         known = self.known.get(name)
-        return known is None or (known.categories is None and known.kind in ("numeric", "categorical", "boolean"))
+        kinds = ("numeric", "datetime", "categorical", "boolean")
+        return known is None or (known.categories is None and known.kind in kinds)
 
     def _price(self, what: str, columns: int = 0) -> float:
         return SHARES[what] * self.private.budget.rho / (columns or self.asked)
 
     def _noise(self, what: str) -> float:
         """What a count must exceed to be no noise."""
-        return SURE * float(np.sqrt(1 / (2 * self._price(what))))
+        return SURE * self.private.deviation(self._price(what))
+
+    def look_at_all(self) -> dict[str, _Look]:
+        """The first queries of all columns that are not known; those that need further ones share the price."""
+        looks = {name: self.look(name) for name in self.private.names if self.must_look(name)}
+        again = [name for name, look in looks.items() if look.incomplete(self.total)]
+        self.dated = sum(look.read == "datetime" for look in looks.values())
+        # only those columns share what bins may cost that have values left to bin
+        self.binned = max(1, sum(k.read != "text" and k.rest(self.total) > self.least for k in looks.values()))
+        return looks | {n: looks[n]._replace(labels=self.labels(n, "again", len(again))) for n in again}
 
     def look(self, name: str) -> _Look:
         """The first queries."""
-        forms, known = self.private.forms(name, self._price("forms")), self.known.get(name)
+        forms, known, noise = self.private.forms(name, self._price("forms")), self.known.get(name), self._noise("forms")
         digits = {decimals: forms[form] for form, decimals in DECIMALS.items()}
-        most = max(self._noise("forms"), forms["text"])
-        numeric = known.kind == "numeric" if known else sum(digits.values()) > most
-        decimals = max((k for k, n in digits.items() if n > self._noise("forms")), default=0)
-        return _Look(numeric, decimals, self.labels(name, "labels", self.asked))
+        held: dict[Read, int] = {"text": forms["text"], "numeric": sum(digits.values()), "datetime": forms["date"]}
+        most = max(held, key=held.__getitem__)
+        read = most if held[most] > noise else "text"
+        if known:
+            read = known.kind if known.kind in ("numeric", "datetime") else "text"
+        declared = known is not None and known.date is not None  # forms know nothing of how
+        if read == "datetime" and not declared and held[read] <= noise:
+            raise BudgetError(
+                f"column {name!r} is declared a date, but how it is written is not known; say it in the schema, "
+                'such as "date": {"pattern": "%d.%m.%Y"}'
+            )
+        decimals = max((k for k, n in digits.items() if n > noise), default=0)
+        unread = forms["text"] if read != "text" and not declared and forms["text"] > noise else 0
+        return _Look(read, decimals, self.labels(name, "labels", self.asked), unread)
 
     def labels(self, name: str, what: str, columns: int) -> dict[str, int]:
         """Common texts of a column, for its part of a share and of half of what thresholds may cost."""
@@ -142,10 +167,6 @@ class _Learner:
         known = self.known.get(name)
         if look is None:
             assert known is not None
-            if known.kind == "datetime":
-                raise BudgetError(
-                    f"column {name!r} is a date, which no budget pays for yet; leave it out: --drop {name}"
-                )
             share = self.total / max(1, len(known.categories or ()))
             parts = [Part(label, label, share) for label in known.categories or ()]
             return (known if parts else Column(name=name, kind="id")), parts
@@ -153,80 +174,70 @@ class _Learner:
         gaps = [Part("", "", labels.pop(""))] if "" in labels else []
         rest = self.total - sum(p.held for p in gaps)
         if gaps and not labels and rest < self._noise("labels"):  # nearly all is missing: what is not is lost in noise
-            return Column(name=name, kind="empty", missing=("",)), gaps
-        if look.numeric:
-            return self._number(known or Column(name=name, kind="numeric"), look.decimals, labels, gaps)
+            return (known or Column(name=name, kind="empty")).model_copy(update={"missing": ("",)}), gaps
+        if look.read != "text":
+            column = known or Column(name=name, kind=look.read)
+            column, within = self._dates(column) if look.read == "datetime" else _numbers(column, look.decimals)
+            return column, gaps + self._values(column, within, look) or [_anything(within, self.total)]
         enough = sum(labels.values()) > 0.5 * rest
         kind = (known.kind if known else "categorical") if enough else "id"
         column = Column(name=name, kind=kind, missing=("",) if gaps else ())
         return column, [*gaps, *(Part(k, k, n) for k, n in labels.items())] if enough else []
 
-    def _number(
-        self, column: Column, decimals: int, labels: Mapping[str, int], gaps: list[Part]
-    ) -> tuple[Column, list[Part]]:
-        """Values that many records hold, and bins of the others."""
-        update = {"missing": ("",), "number": NumberFormat(decimals=(decimals, decimals))}
-        column = column.model_copy(update=update)
-        atoms = {k: n for k, n in labels.items() if _is_number(k)}
-        rest = self.total - sum(labels.values()) - sum(p.held for p in gaps)
-        parts = [Part(float(k), float(k), n) for k, n in atoms.items()]
-        if rest > self.least:
+    def _dates(self, column: Column) -> tuple[Column, Range]:
+        """How dates are written unless it is declared, and where they may lie; the table learns to read them."""
+        price, name = self._price("dates", self.dated) / len(PARTS), column.name
+        noise, date, step = SURE_OF_MANY * self.private.deviation(price), column.date, 1.0
+        if date is None:
+            days, times = (self.private.date_forms(name, part, price) for part in ("day", "time"))
+            date = date_format(days, times, noise)
+        if date.unit != "D":
+            steps = self.private.date_forms(name, "step", price)
+            finest = [s for s, n in steps.items() if n > noise] or [max(steps, key=lambda s: steps[s])]
+            step = max(1.0, SECONDS[finest[-1]] * TICKS[date.unit])
+        self.private.formats[name] = date
+        return column.model_copy(update={"missing": ("",), "date": date}), date_range(column, date, step)
+
+    def _values(self, column: Column, within: Range, look: _Look) -> list[Part]:
+        """Cells that cannot be read, values that many records hold, and bins of the others."""
+        common = values(pa.array([*look.labels], pa.string()), column.date)
+        atoms = {k: float(v) for k, v in zip(look.labels, common, strict=True) if within.low <= v <= within.high}
+        parts = [Part("", "", look.unread)] if look.unread else []
+        parts += [Part(v, v, look.labels[k]) for k, v in atoms.items()]
+        if look.rest(self.total) > self.least:
             prices = {what: self._price(what, self.binned) for what in ("octaves", "bins")}
-            parts += _bins(self.private, column, decimals, list(atoms), prices)
-        return column, [*gaps, *parts] or [Part(0.0, 0.0, float(self.total))]
+            parts += bins(self.private, column.name, within, list(atoms), prices)
+        return parts
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
+def _anything(within: Range, held: float) -> Part:
+    """A value that is allowed, of a column of which nothing was found."""
+    value = float(np.clip(0.0, within.low, within.high))
+    return Part(value, value, held)
 
 
-def _bins(
-    private: PrivateTable, column: Column, decimals: int, atoms: list[str], prices: Mapping[str, float]
-) -> list[Part]:
-    """Bins of about equal mass: first how many numbers lie in each octave, then finer where there are many."""
-    low, high = (float(b) if b is not None else None for b in (column.minimum, column.maximum))
-    edges = OCTAVES
-    if low is not None or high is not None:
-        ends = low if low is not None else edges[0], high if high is not None else edges[-1]
-        edges = np.unique(np.concatenate([[ends[0]], edges[(edges > ends[0]) & (edges < ends[1])], [ends[1]]]))
-        if low is not None and high is not None:  # of declared bounds, equal parts are as good a start
-            edges = np.unique(np.concatenate([edges, np.linspace(low, high, 33)]))
-    step = 10.0**-decimals
-    counts = private.histogram(column.name, edges, prices["octaves"], atoms)
-    there = np.flatnonzero(counts > SURE * np.sqrt(1 / (2 * prices["octaves"])))
-    if not len(there):
-        there = np.array([counts.argmax()])
-    edges, counts = edges[there[0] : there[-1] + 2], np.maximum(counts[there[0] : there[-1] + 1], 0)
-    noise = np.sqrt(1 / (2 * prices["bins"]))
-    wanted = np.clip(counts.sum() / (CELL * noise), 8, MOST_BINS)
-    each = np.maximum(1, np.round(wanted * counts / counts.sum())).astype(int)
-    fine = [np.linspace(a, b, k, endpoint=False) for a, b, k in zip(edges, edges[1:], each, strict=False)]
-    grid = np.unique(np.ceil(np.append(np.concatenate(fine), edges[-1]) / step) * step)  # no bin between two numbers
-    if len(grid) < 2:
-        return [Part(float(edges[0]), float(edges[0]), float(counts.sum()))]
-    held = private.histogram(column.name, grid, prices["bins"], atoms)
-    return [
-        Part(float(a), max(float(a), float(b) - step), float(n))
-        for a, b, n in zip(grid, grid[1:], held, strict=False)
-        if n > noise
-    ]
+def _numbers(column: Column, decimals: int) -> tuple[Column, Range]:
+    """How numbers are written, and where they may lie."""
+    update = {"missing": ("",), "number": NumberFormat(decimals=(decimals, decimals))}
+    return column.model_copy(update=update), number_range(column, decimals)
 
 
-def _made(column: Column, parts: list[Part], n: int) -> pa.Array:
-    """Cells (n,) of a surrogate column, as texts, in random order: parts by their counts, numbers evenly spread."""
-    if not parts:
-        return pa.array([f"{i:08d}" for i in range(n)])
-    counts = np.maximum([p.held for p in parts], 0.0)
-    ends = np.round(np.cumsum(counts) / max(counts.sum(), 1e-9) * n).astype(int)
-    texts = list[str]()
-    for part, size in zip(parts, np.diff(ends, prepend=0), strict=True):
-        if isinstance(part.low, str) or isinstance(part.high, str):
-            texts += [str(part.low)] * int(size)
-        else:
-            assert column.number is not None
-            values = part.low + (part.high - part.low) * (np.arange(size) + 0.5) / max(1, size)
-            texts += column.number.render(values).to_pylist()
-    return pa.array([texts[i] for i in np.random.default_rng(0).permutation(len(texts))], pa.string())
+def date_format(days: Mapping[str, int], times: Mapping[str, int], noise: float) -> DateFormat:
+    """How dates are written.
+
+    Args:
+        days: about how many have each form of their day.
+        times: the same of what follows it.
+        noise: what a count must exceed to be none.
+    """
+    # one form may read another's dates, then comes after it: its own are those that the other cannot read
+    alike = {p: p.replace("%-", "%").replace("%m/%d", "%d/%m").replace("%B", "%b") for p in days}
+    sums = {a: sum(n for p, n in days.items() if alike[p] == a) for a in alike.values()}
+    best = max(sums, key=lambda a: sums[a])
+    group = [p for p in days if alike[p] == best]
+    needed = [p for p in group if days[p] > max(noise, TELLING * sums[best])] or [max(group, key=lambda p: days[p])]
+    day = needed[-1].replace("%-", "%")
+    bare = {time: time.removesuffix(zone) for zone in ("", *ZONES) for time in times if time.endswith(zone)}
+    time = max((t for t in times if day + bare[t] in PATTERNS), key=lambda t: times[t])
+    pattern, padded = day + bare[time], "%-" not in needed[-1]
+    return DateFormat(pattern=pattern, unit=PATTERNS[pattern], suffix=time.removeprefix(bare[time]), padded=padded)

@@ -30,7 +30,7 @@ class Whole(NamedTuple):
     gradient: Tensor
 
     def squares(self) -> Tensor:
-        return torch.linalg.vector_norm(self.gradient.flatten(1), dim=1, dtype=torch.float64).square()
+        return _square(self.gradient.flatten(1))
 
     def total(self, weight: Tensor, kept: Tensor) -> Tensor:
         return torch.tensordot(weight[kept], _rows(self.gradient, kept).double(), 1)
@@ -43,10 +43,10 @@ class Product(NamedTuple):
     fed: Tensor
 
     def squares(self) -> Tensor:
-        slope, fed = self.slope.double(), self.fed.double()
-        alone = slope.square().sum(2) * fed.square().sum(2)  # of each use
+        alone = _square(self.slope) * _square(self.fed)  # of each use
         if alone.shape[1] == 1:
             return alone[:, 0]
+        slope, fed = self.slope.double(), self.fed.double()
         if alone.shape[1] ** 2 > slope.shape[2] * fed.shape[2]:
             together = (slope.mT @ fed).square().sum((1, 2))
         else:
@@ -66,7 +66,7 @@ class Block(NamedTuple):
     fed: Tensor
 
     def squares(self) -> Tensor:
-        return (self.slope.double().square().sum(2) * self.fed.double().square().sum(2)).sum(0)
+        return (_square(self.slope) * _square(self.fed)).sum(0)
 
     def total(self, weight: Tensor, kept: Tensor) -> Tensor:
         slope = self.slope.double() * torch.where(kept, weight, 0.0)[:, None]
@@ -81,14 +81,31 @@ class Seen(NamedTuple):
     seen: Tensor
 
     def squares(self) -> Tensor:
-        fed, slope = self.fed.double().square().sum(2), self.slope.double().square().sum(2)
-        return ((fed @ self.seen.double().square()) * slope).sum(1)
+        return ((_square(self.fed) @ self.seen.double().square()) * _square(self.slope)).sum(1)
 
     def total(self, weight: Tensor, kept: Tensor) -> Tensor:
         slope = _rows(self.slope, kept).double() * weight[kept, None, None]
         made = _rows(self.fed, kept).double().flatten(1).T @ slope.flatten(1)
         made = made.reshape(*self.fed.shape[1:], *self.slope.shape[1:])
         return made * self.seen.double()[:, None, :, None]
+
+
+class Looked(NamedTuple):
+    """Gradients of a table (rows, width), of slopes (B, T, width) of what was looked up at (B, T)."""
+
+    slope: Tensor
+    at: Tensor
+    rows: int
+
+    def squares(self) -> Tensor:
+        slope, same = self.slope.double(), self.at[:, :, None] == self.at[:, None]
+        total = ((slope @ slope.mT) * same).sum((1, 2))
+        return total.clamp(min=0) + 1e-12 * _square(self.slope).sqrt().sum(1).square()  # as above
+
+    def total(self, weight: Tensor, kept: Tensor) -> Tensor:
+        slope = _rows(self.slope, kept).double() * weight[kept, None, None]
+        made = slope.new_zeros(self.rows, slope.shape[2])
+        return made.index_add_(0, _rows(self.at, kept).flatten(), slope.flatten(0, 1))
 
 
 def joined(one: Part, other: Part) -> Part:
@@ -101,7 +118,14 @@ def joined(one: Part, other: Part) -> Part:
         return Whole(one.gradient + other.gradient)
     if isinstance(one, Product) and isinstance(other, Product):
         return Product(torch.cat([one.slope, other.slope], 1), torch.cat([one.fed, other.fed], 1))
+    if isinstance(one, Looked) and isinstance(other, Looked):
+        return Looked(torch.cat([one.slope, other.slope], 1), torch.cat([one.at, other.at], 1), one.rows)
     raise NotImplementedError
+
+
+def _square(t: Tensor) -> Tensor:
+    """Squared norms over the last dimension, in float64 from float32: what is too large for it becomes infinite."""
+    return torch.linalg.vector_norm(t, dim=-1).double().square()
 
 
 def _rows(t: Tensor, kept: Tensor) -> Tensor:
@@ -145,10 +169,8 @@ def _group_norm(layer: nn.GroupNorm, given: tuple[Any, ...], slope: Tensor, n: i
 
 
 def _embedding(layer: nn.Embedding, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:
-    made = slope.new_zeros(n, layer.num_embeddings, layer.embedding_dim)
     slope = slope.reshape(n, -1, layer.embedding_dim)
-    index = given[0].reshape(n, -1, 1).expand_as(slope)
-    return {"weight": Whole(made.scatter_add_(1, index, slope))}
+    return {"weight": Looked(slope, given[0].reshape(n, -1), layer.num_embeddings)}
 
 
 def _shared(layer: Shared, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:
@@ -173,3 +195,4 @@ FORMULAS: dict[type[nn.Module], Formula] = {
     Grouped: _grouped,
     Seeing: _seeing,
 }
+THIN = (nn.Linear, nn.Conv2d, nn.Embedding, Grouped, Seeing)  # whose weights' gradients are never written out

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from synthgen.dp.accounting import Queries, Run
 from synthgen.errors import BudgetError, ResourceError
@@ -83,8 +84,8 @@ def keeper(path: str | Path, source: str) -> Callable[[str, Charge], None]:
     def keep(fit: str, charge: Charge) -> None:
         line = json.dumps({"source": source, "fit": fit, **charge._asdict()}, ensure_ascii=False)
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with _alone(path) as file:
+                file.write(line.encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -93,22 +94,98 @@ def keeper(path: str | Path, source: str) -> Callable[[str, Charge], None]:
     return keep
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """A ledger to append whole lines to, while no other fit does."""
+    with path.open("ab+") as file:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        end = file.seek(0, os.SEEK_END)
+        if not end and os.name == "posix":
+            _flush_folder(path.parent)  # a new file is on the disk once its name is
+        file.seek(max(0, end - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            last = file.read().rpartition(b"\n")[2]
+            if _cut_off(last):
+                file.truncate(end - len(last))
+            else:
+                file.write(b"\n")
+        yield file
+
+
+def _flush_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _cut_off(last: bytes) -> bool:
+    """Whether what follows the last line is a part of another, which a crash left.
+
+    It does not count: a line is whole on the disk before anybody looks at the data, so that nobody had.
+    """
+    try:
+        json.loads(last)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+class Entry(NamedTuple):
+    """A line of a ledger: the fingerprint of the data, the name of the fit, and what it asked."""
+
+    source: str
+    fit: str
+    charge: Charge
+
+
+def entries(path: str | Path) -> list[Entry]:
+    """All lines of a ledger; none where there is no such file.
+
+    Raises:
+        BudgetError: the ledger cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+        return [_entry(line) for line in (lines if _cut_off(last) else [*lines, last])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise BudgetError(f"the ledger {path} cannot be read; mend or move it, for it says what was spent") from error
+
+
+def _entry(line: bytes) -> Entry:
+    fields: dict[str, Any] = json.loads(line)
+    source, fit, charge = fields.pop("source"), fields.pop("fit"), Charge(**fields)
+    charge.check()
+    if not all(isinstance(name, str) for name in (source, fit, charge.what)):
+        raise ValueError("a name is no text")
+    return Entry(source, fit, charge)
+
+
 def recorded(path: str | Path, source: str) -> dict[str, list[Charge]]:
     """What a ledger holds of a source: the charges of each fit.
 
     Raises:
         BudgetError: the ledger cannot be read.
     """
-    path, fits = Path(path), dict[str, list[Charge]]()
-    if not path.exists():
-        return fits
-    try:
-        for text in path.read_text("utf-8").splitlines():
-            line: dict[str, Any] = json.loads(text)
-            charge = Charge(**{k: v for k, v in line.items() if k not in ("source", "fit")})
-            charge.check()
-            if line["source"] == source:
-                fits.setdefault(line["fit"], []).append(charge)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BudgetError(f"the ledger {path} cannot be read; mend or move it, for it says what was spent") from error
+    fits = dict[str, list[Charge]]()
+    for entry in entries(path):
+        if entry.source == source:
+            fits.setdefault(entry.fit, []).append(entry.charge)
     return fits
+
+
+def source_of(path: str | Path, fit: str) -> str | None:
+    """The fingerprint of the data of a fit; None where the ledger does not hold it.
+
+    Raises:
+        BudgetError: the ledger cannot be read.
+    """
+    return next((entry.source for entry in entries(path) if entry.fit == fit), None)

@@ -110,19 +110,26 @@ def discrete_gaussian(counts: NDArray[np.int64], sigma: float) -> NDArray[np.int
     return np.array(mechanism(counts.ravel().tolist()), np.int64).reshape(counts.shape)
 
 
-def threshold(sigma: float, delta: float) -> float:
+def threshold(sigma: float, delta: float, most: int = 1) -> float:
     """The noisy count τ that a label must reach (≥ τ) to be named, for discrete Gaussian noise of scale `sigma`.
 
-    A label that one record alone holds passes with probability at most `delta`: P(1 + Z ≥ τ) ≤ P(Y ≥ τ − 2) = δ for
-    normal Y, as P(Z ≥ m) ≤ P(Y ≥ m − 1) for every integer m ≥ 1. Source: Canonne, Kamath and Steinke, 2020,
-    Proposition 25; Korolova et al., Releasing search queries and clicks privately, 2009.
+    Of the labels that one person alone holds, any passes with probability at most `delta`. With k = `most` records
+    these are at most k labels, each counted at most k times, so each may pass with δ / k (union bound):
+    P(k + Z ≥ τ) ≤ P(Y ≥ τ − k − 1) = δ / k for normal Y, as P(Z ≥ m) ≤ P(Y ≥ m − 1) for every integer m ≥ 1.
+    Source: Canonne, Kamath and Steinke, 2020, Proposition 25; Korolova et al., Releasing search queries and clicks
+    privately, 2009.
+
+    Args:
+        sigma: scale of the noise as it is drawn.
+        delta: in (0, 1/2].
+        most: how many records a person has, at least 1.
 
     Raises:
-        ValueError: the scale is not positive and finite, or delta is not in (0, 1/2].
+        ValueError: a parameter is out of bounds.
     """
-    if not (0 < sigma < math.inf and 0 < delta <= 0.5):
-        raise ValueError(f"no threshold for noise of scale {sigma} and delta {delta}")
-    return 2.0 - sigma * float(ndtri(delta)) * (1 + 1e-12)  # the last digits of ndtri are not certain
+    if not (0 < sigma < math.inf and 0 < delta <= 0.5 and most >= 1):
+        raise ValueError(f"no threshold for noise of scale {sigma}, delta {delta} and {most} records of a person")
+    return 1.0 + most - sigma * float(ndtri(delta / most)) * (1 + 1e-12)  # the last digits of ndtri are not certain
 
 
 def exponential(scores: Sequence[float] | Array, sensitivity: float, epsilon: float) -> int:

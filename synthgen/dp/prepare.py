@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
 
-from synthgen.codec import TableCodec, fit_codec
-from synthgen.data import Table
+from synthgen.codec import LABEL, Codec, ImageCodec, fit_codec
+from synthgen.codec.base import Context
+from synthgen.codec.rare import UNKNOWN
+from synthgen.data import Images, Table
+from synthgen.data.images import KEPT_SIDE, ImageSchema, digest_of_files, read_images, survey
+from synthgen.data.pictures_in import Aspect
 from synthgen.dp.budget import Budget
 from synthgen.dp.domain import learn_domain
 from synthgen.dp.records import PrivateRecords
@@ -18,6 +25,20 @@ from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.schema import Column, Schema
 
 CODES = 64  # of a column
+MADE = 20_000  # records that are made up of what is known
+IMAGES = {"form": 0.01, "rows": 0.01, "labels": 0.03}  # of rho, for modes and sizes, number and classes of images
+SIDE = 32  # pixels of images of many sizes
+FEW = 0.02  # share of coloured images below which all become grey
+
+
+class Unit(NamedTuple):
+    """Whose records are told together: the column that names a person, and how many records of each are kept."""
+
+    column: str = ""
+    most: int = 1
+
+    def __str__(self) -> str:
+        return f"person: column {self.column!r}, at most {self.most} records of each" if self.column else "record"
 
 
 class Private(NamedTuple):
@@ -26,51 +47,139 @@ class Private(NamedTuple):
     Args:
         codec: fitted on a surrogate, which is made of noisy counts.
         records: behind the budget.
-        total: about how many there are.
-        declared: what a schema said, and was taken as public.
+        declared: what was taken as public.
         notes: what was done, a sentence each.
     """
 
-    codec: TableCodec
+    codec: Codec
     records: PrivateRecords
-    total: int
     declared: list[str]
     notes: list[str]
 
 
-def prepare(table: Table, declared: Schema | None, drop: Sequence[str], budget: Budget, codes: int) -> Private:
+def prepare_table(
+    table: Table,
+    declared: Schema | None,
+    drop: Sequence[str],
+    given: Sequence[str],
+    budget: Budget,
+    codes: int,
+    unit: Unit = Unit(),  # noqa: B008 (immutable)
+) -> Private:
     """Learn the domain of a table within a part of the budget, and encode its records behind the rest.
 
     Args:
         table: the raw table.
         declared: a person's schema; all that it says is public and free.
         drop: columns to leave out.
+        given: a column to condition on.
         budget: that pays.
         codes: of a column, at most.
+        unit: of privacy.
 
     Raises:
-        BudgetError: the budget is too small, or the schema asks for what cannot be paid yet.
-        SynthgenError: a column to drop or declare is not there.
+        BudgetError: the budget is too small, or what is asked for cannot be paid.
+        SynthgenError: a column is not there.
     """
     names = table.data.column_names
-    for name in (*drop, *(declared.names if declared else ())):
+    for name in (*drop, *given, *(declared.names if declared else ())):
         if name not in names:
             raise SynthgenError(f"there is no column {name!r}; {near(name, names)}")
     if declared and (rules := [r.text for r in declared.parsed_rules() if r.kind == "combinations"]):
         raise BudgetError(
             f"the rule {rules[0]!r} lists what occurs in the data, which no budget pays for yet; remove it"
         )
+    if len(given) > 1:
+        raise BudgetError("under a privacy budget one column can be given: how often several occur together costs more")
     kept = [name for name in names if name not in drop]
-    private = PrivateTable(table.data.select(kept), budget)
-    known = declared.drop([n for n in drop if n in declared.names]) if declared else None
+    private = PrivateTable(table.data.select(kept), budget, unit.column, unit.most)
+    known = declared.drop([n for n in (*drop, unit.column) if n in declared.names]) if declared else None
     domain = learn_domain(private, known, table.dialect)
     schema = domain.surrogate.schema
-    codec, _ = fit_codec(domain.surrogate, schema, codes=min(codes or CODES, CODES), keep_rare=True)
+    codec, _ = fit_codec(domain.surrogate, schema, given, codes=min(codes or CODES, CODES), keep_rare=True)
     numeric = [c.name for c in schema.columns if c.kind == "numeric"]
+    some = domain.surrogate.take(np.arange(min(MADE, len(domain.surrogate))))
     # each record is encoded on its own, and nothing of how that goes is told
-    x, _ = codec.encode(Table(private.cells(numeric)), np.random.default_rng(0))
-    records = PrivateRecords(x.numpy().astype(np.int64), codec.space.sizes, domain.total, budget)
-    return Private(codec, records, domain.total, _said(known), domain.notes)
+    x, c = (_encoded(codec, rows) for rows in (Table(private.cells(numeric)), some))
+    persons = private.persons() if unit.column else None
+    spaces = codec.space, codec.context_space
+    records = PrivateRecords(*x, *spaces, c, domain.total, budget, persons, private.sensitivity)
+    return Private(codec, records, _said(known), domain.notes)
+
+
+def _encoded(codec: Codec, rows: Table) -> tuple[Tensor, Tensor]:
+    """Records and embedded contexts; a context that the codec does not know is the commonest that it does."""
+    x, _ = codec.encode(rows, np.random.default_rng(0))
+    context = codec.encode_context(rows)
+    if codec.context.counts:
+        commonest = np.array(codec.context.codes)[np.argmax(codec.context.counts)]
+        context = np.where(context == UNKNOWN, commonest, context)
+    return x, codec.embed_context(context)
+
+
+def read_private_images(path: str | Path, size: int | None, aspect: Aspect, budget: Budget) -> Images:
+    """Read images of a folder in the mode and size that most have, which the budget pays for.
+
+    Args:
+        path: of the folder or zip.
+        size: a public side of squares, in place of the commonest size.
+        aspect: how an image gets another shape.
+        budget: that pays.
+    """
+    modes, sizes = survey(path)
+    private = PrivateTable(pa.table({"mode": modes, "size": sizes}), budget)
+    price, passed = IMAGES["form"] * budget.rho / 2, budget.thresholds / 4
+    held = private.labels("mode", price, passed)
+    mode = "RGB" if held.get("RGB", 0) > FEW * sum(held.values()) else "L"
+    width = height = size or SIDE
+    if size is None:
+        common = private.labels("size", price, passed)
+        best = max(common, key=lambda name: common[name], default="")
+        if best and common[best] > sum(held.values()) / 2:
+            width, height = (int(side) for side in best.split(" x "))
+            if max(width, height) > KEPT_SIDE:
+                width = height = KEPT_SIDE
+    form = ImageSchema.model_validate({"mode": mode, "width": width, "height": height})
+    return read_images(path, aspect=aspect, form=form)
+
+
+def prepare_images(images: Images, budget: Budget) -> Private:
+    """Learn the classes of images within a part of the budget, and encode the images behind the rest.
+
+    An image of a class that is held by too few to be named has no finite number, and counts as none.
+
+    Args:
+        images: of one size and mode, which are public.
+        budget: that pays.
+
+    Raises:
+        BudgetError: the budget is too small to tell classes from noise.
+    """
+    private = PrivateTable(pa.table({LABEL: pa.array(images.names)}), budget)
+    rows, labels = (IMAGES[what] * budget.rho for what in ("rows", "labels"))
+    total, found = private.count(rows), dict[str, int]()
+    if images.schema.classes:
+        found = private.labels(LABEL, labels, budget.thresholds / 2)
+        found = {name: max(1, n) for name, n in sorted(found.items()) if name}
+        if not found:
+            raise BudgetError(
+                f"a budget of epsilon {budget.epsilon:g} is too small to learn the classes of about {total} images; "
+                "put them into one folder, or take a larger epsilon"
+            )
+    schema = images.schema.model_copy(update={"classes": tuple(found)})
+    counts = list(found.values())
+    context = Context(names=[LABEL], codes=[[i] for i in range(len(found))], counts=counts) if found else Context()
+    codec = ImageCodec(image_schema=schema, context=context)
+    index = {name: i for i, name in enumerate(found)}
+    label = np.array([index.get(name, 0 if not found else -1) for name in images.names])
+    x, _ = codec.encode(images, np.random.default_rng(0))
+    x[label < 0] = torch.nan
+    c = codec.embed_context(np.maximum(label, 0)[:, None][:, : len(context.names)])
+    made = np.repeat(np.arange(max(1, len(found))), np.ceil(np.array(counts or [1]) * min(1, MADE / total)).astype(int))
+    known = torch.zeros(len(made), *schema.shape), codec.embed_context(made[:, None][:, : len(context.names)])
+    records = PrivateRecords(x, c, codec.space, codec.context_space, known, total, budget)
+    size = f"images are {schema.width} x {schema.height} pixels of mode {schema.mode}"
+    return Private(codec, records, [size], [])
 
 
 def _said(declared: Schema | None) -> list[str]:
@@ -85,10 +194,6 @@ def _of(column: Column) -> str:
     return f"column {column.name!r}: {', '.join(parts)}"
 
 
-def fingerprint(table: Table) -> str:
-    """A hash of the raw cells: the name of a data set in a ledger, which is private."""
-    digest = hashlib.sha256(repr(table.data.column_names).encode())
-    for column in table.data.columns:
-        for part in column.combine_chunks().buffers():
-            digest.update(part or b"")
-    return digest.hexdigest()
+def fingerprint(data: Table | str | Path) -> str:
+    """A hash of a raw table, or of the files of images: the name of the data in a ledger, which is private."""
+    return (data.digest() if isinstance(data, Table) else digest_of_files(data)).hex()

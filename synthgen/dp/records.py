@@ -2,81 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from synthgen.dp.budget import Budget
-from synthgen.dp.ledger import CHOICE, COUNTS, Charge
-from synthgen.dp.noise import discrete_gaussian, exponential
-from synthgen.dp.table import sigma_of
+from synthgen.dp.clipping import ClippedSum
+from synthgen.dp.codes import PrivateCodes
+from synthgen.dp.ledger import SUM, Charge
+from synthgen.dp.selfcheck import self_check
+from synthgen.dp.sgd import GRID, Plan, noised, private_steps
+from synthgen.errors import BudgetError
+from synthgen.nn.batches import in_batches
+from synthgen.records import Encoder, Records
+from synthgen.space import Space
+from synthgen.training import Objective, Training
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+
+AT_ONCE = 4096
+TIMED = 3  # steps
+WARM, MOST_WARM = 0.3, 300  # share of the steps, and steps, that are made on made-up records first
 
 
 class PrivateRecords:
-    """Encoded records behind a budget: no length, no tensor, only marginals that are paid for.
+    """Encoded records and their contexts behind a budget: no length, no tensor.
+
+    A family whose `fit` is `training.train(self.objectives(), records)` needs no more than that. One that wants more
+    asks for what is made up, or pays.
 
     Args:
-        codes: of the records (n, columns).
-        sizes: how many codes each column has.
+        x: records (N, *shape).
+        c: embedded contexts (N, context.width).
+        space: of the records.
+        context: of the contexts, before they are embedded.
+        known: records and contexts that are made up of what was paid for, with about the right frequencies.
         total: about how many records there are, which was paid for.
         budget: that every answer is charged to.
+        persons: of each record, (N,), where neighbours differ by a person's records; none where by one record.
+        most: records of a person.
     """
 
-    def __init__(self, codes: Ints, sizes: Sequence[int], total: int, budget: Budget) -> None:
-        self._codes, self.sizes, self.total, self.budget = codes, tuple(sizes), total, budget
-
-    def measure(self, columns: Sequence[int], rho: float) -> tuple[Floats, float]:
-        """Noisy counts of the joint codes of some columns, in their shape, and the deviation of the noise."""
-        sigma = sigma_of(rho)
-        self.budget.charge(Charge(f"marginal of columns {list(columns)}", COUNTS, sigma, rho))
-        counts = self._counts(columns)
-        noisy = discrete_gaussian(counts.ravel(), sigma).reshape(counts.shape)
-        return noisy.astype(np.float64), sigma
-
-    def choose(
+    def __init__(
         self,
-        candidates: Sequence[tuple[Sequence[int], Floats]],
-        weights: Sequence[float],
-        rho: float,
-        penalties: Sequence[float],
-    ) -> int:
-        """The candidate whose guess of a marginal is, about, farthest from the truth, by the exponential mechanism.
+        x: Tensor,
+        c: Tensor,
+        space: Space,
+        context: Space,
+        known: tuple[Tensor, Tensor],
+        total: int,
+        budget: Budget,
+        persons: Ints | None = None,
+        most: int = 1,
+    ) -> None:
+        self._x, self._c, self._persons, self._most = x, c, persons, most
+        self.space, self.context, self.known, self.total, self.budget = space, context, known, total, budget
+        self.trained = dict[str, str | float]()  # what else is public of a training
 
-        A score is a weight times the L1 distance of the guessed from the true counts, less a penalty; one record
-        changes it by at most that weight.
+    def __len__(self) -> int:
+        raise _refusal("how many records there are")
+
+    def tensor(self) -> tuple[Tensor, Tensor]:
+        """Refused: it would be a look at all records that nothing pays for."""
+        raise _refusal("the records themselves")
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Refused, as above."""
+        raise _refusal("the records themselves")
+
+    def to(self, device: torch.device) -> PrivateRecords:
+        """The same records on another device."""
+        return self._like(self._x.to(device), self._c.to(device), self.space, self.known)
+
+    def mapped(self, encoder: Encoder) -> PrivateRecords:
+        """The same records, each encoded on its own."""
+        made = (encoder.encode(self.known[0]), self.known[1])
+        return self._like(encoder.encode(self._x), self._c, encoder.space, made)
+
+    def _like(self, x: Tensor, c: Tensor, space: Space, known: tuple[Tensor, Tensor]) -> PrivateRecords:
+        same = PrivateRecords(x, c, space, self.context, known, self.total, self.budget, self._persons, self._most)
+        same.trained = self.trained
+        return same
+
+    def codes(self) -> PrivateCodes:
+        """Contexts and records of codes, that answer for marginals."""
+        codes = torch.cat([self.context.collapse(self._c), self._x], dim=1).numpy().astype(np.int64)
+        return PrivateCodes(codes, self.context.sizes + self.space.sizes, self.total, self.budget, self._most)
+
+    def train(
+        self, training: Training, objectives: Sequence[Objective], until: float, share: float, later: float
+    ) -> None:
+        """What `Training.train` does with records behind a budget: the whole training is charged, then made.
+
+        Raises:
+            BudgetError: too little is left.
+            SynthgenError: the network cannot be fitted under a budget.
+            Interrupted: the user asked to stop.
+        """
+        seeing, others = ([o for o in objectives if o.sees_data is sees] for sees in (True, False))
+        if len(seeing) != 1:
+            raise ValueError("exactly one objective of a family sees the data of a private fit")
+        for objective in objectives:
+            objective.module.to(training.device).train()
+        module, loss, recipe = seeing[0].module, seeing[0].loss, training.recipe
+        clipped = ClippedSum(module, loss, recipe.clip, self_check(module, loss, self.space, self.context))
+        rate, steps = recipe.plan(self.total, share)
+        if self.space.sizes:  # frequencies of columns are known: what is left to learn is how they depend
+            warm = min(WARM, MOST_WARM / recipe.total(len(self.known[0])))
+            training.train(objectives, Records(*self.known), until=WARM, share=warm)
+        if math.isfinite(training.seconds_left):
+            steps = min(steps, self._affordable(clipped, rate, training, until))
+        sigma = self.budget.training(f"training of {type(module).__name__}", rate, steps, later)
+        plan = Plan(rate, sigma, steps, rate * self.total, recipe)
+        self.trained |= {"sampler": "Poisson", "clip": recipe.clip, "gradients": clipped.route, "divisor": plan.divisor}
+        records = self.to(training.device)
+        for step in private_steps(clipped, records._x, records._c, plan, others, self._contexts, self._persons):
+            training.progress(step / steps)
+            training.checkpoint(dict)
+        for objective in objectives:
+            objective.module.eval()
+
+    def _affordable(self, clipped: ClippedSum, rate: float, training: Training, until: float) -> int:
+        """How many steps there is time for, as those on made-up records take: those on real ones may not tell."""
+        x, c = (t.repeat(-(-round(rate * self.total) // len(t)), *[1] * (t.dim() - 1)) for t in self.known)
+        x, c = (t[: round(rate * self.total)].to(training.device) for t in (x, c))
+        start = time.monotonic()
+        for _ in range(TIMED):
+            clipped(x, c)
+        seconds = (time.monotonic() - start) / TIMED
+        return max(1, int(training.seconds_left * until / seconds))
+
+    def _contexts(self, n: int) -> Tensor:
+        """Contexts (n, width) by their known frequencies."""
+        c = self.known[1]
+        return c[torch.randint(len(c), (n,))] if len(c) else c.new_zeros(n, self.context.width)
+
+    def normal(self, vectors: Callable[[Tensor, Tensor], Tensor], bound: float, share: float) -> tuple[Tensor, Tensor]:
+        """Normal vectors with about the mean and covariance of those that records are turned into, class by class.
+
+        Noise is added to the sums of vectors and of their outer products, clipped to a norm (the Gaussian mechanism
+        on sufficient statistics). A class is a combination of codes of the context.
 
         Args:
-            candidates: columns, and guessed counts in their shape.
-            weights: of each, greater than 0.
-            rho: the price.
-            penalties: of each, made of noisy counts.
+            vectors: records (B, *shape) and contexts (B, width) to vectors (B, d).
+            bound: the largest norm of a vector; longer ones are shortened.
+            share: of the whole rho, that a training left for this.
+
+        Returns:
+            vectors (n, d) and contexts (n, width).
         """
-        epsilon = float(np.sqrt(8 * rho))
-        self.budget.charge(Charge(f"choice among {len(candidates)} marginals", CHOICE, epsilon, rho))
-        apart = (float(np.abs(self._counts(c) - guess).sum()) for c, guess in candidates)
-        scores = [w * (d - p) for d, w, p in zip(apart, weights, penalties, strict=True)]
-        return exponential(np.array(scores), max(weights), epsilon)
+        rho = share * self.budget.rho
+        sigma = math.sqrt(1 / (2 * rho))
+        self.budget.charge(Charge("means and covariances of latent vectors", SUM, sigma, rho))
+        given = self.known[1]
+        classes = given.unique(dim=0) if given.shape[1] else given[:1]  # type: ignore[no-untyped-call]
+        drawn, of = [], []
+        for c in classes:
+            mine = (self._c == c).all(1)
+            z = in_batches(vectors, AT_ONCE, self._x[mine], self._c[mine]).double()
+            z = z.where(z.isfinite().all(1, keepdim=True), 0.0)
+            z = z * (bound / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
+            some = int((self.known[1] == c).all(1).sum())
+            weight = bound**-1 / self._most / math.sqrt(2)
+            sums = torch.cat([z.sum(0)[None] * bound, z.T @ z]) * (weight / bound)
+            noisy = torch.from_numpy(noised(sums.numpy(), sigma, GRID)) / (weight / bound)
+            count = max(1.0, some / len(self.known[1]) * self.total)
+            mean, second = noisy[0] / bound / count, (noisy[1:] + noisy[1:].T) / 2 / count
+            drawn.append(_normal(mean, second - mean[:, None] * mean, max(1, some)))
+            of.append(c.expand(len(drawn[-1]), -1))
+        return torch.cat(drawn).float(), torch.cat(of)
 
-    def merged(self, groups: Sequence[Ints]) -> PrivateRecords:
-        """The same records with code v of column j renamed to groups[j][v]; groups are made of noisy counts."""
-        return PrivateRecords(*renamed(self._codes, groups), self.total, self.budget)
 
-    def _counts(self, columns: Sequence[int]) -> Ints:
-        return joint_counts(self._codes, self.sizes, columns)
-
-
-def joint_counts(codes: Ints, sizes: Sequence[int], columns: Sequence[int]) -> Ints:
-    """How many of the records (n, columns) hold each joint code of some columns, in their shape: exact."""
-    shape = [sizes[j] for j in columns]
-    place = np.ravel_multi_index(tuple(codes[:, j] for j in columns), shape)
-    return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape)
+def _normal(mean: Tensor, covariance: Tensor, n: int) -> Tensor:
+    """Normal vectors (n, d); of the covariance only what is positive counts."""
+    values, directions = torch.linalg.eigh(covariance)
+    scale = values.clamp(min=1e-6).sqrt()
+    return mean + (torch.randn(n, len(mean), dtype=mean.dtype) * scale) @ directions.T
 
 
-def renamed(codes: Ints, groups: Sequence[Ints]) -> tuple[Ints, list[int]]:
-    """Records (n, columns) with code v of column j renamed to groups[j][v], and how many codes each column then has."""
-    new = np.stack([group[column] for group, column in zip(groups, codes.T, strict=True)], axis=1)
-    return new, [int(group.max()) + 1 for group in groups]
+def _refusal(what: str) -> BudgetError:
+    return BudgetError(
+        f"the generator looks at {what} besides its training, which no budget pays for; it cannot be fitted under one"
+    )

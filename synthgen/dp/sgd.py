@@ -3,20 +3,25 @@
 Each step draws a Poisson sample of the records, clips the gradient of every record on its own, sums in float64, adds
 noise that nobody can repeat, and divides by a number fixed beforehand (Abadi et al., Deep learning with differential
 privacy, 2016). Nothing else that is seen of the records leaves this file: no loss, no count, no time to stop.
-No command uses it yet.
 """
 
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from synthgen.dp import noise
 from synthgen.dp.clipping import ClippedSum
+from synthgen.training import Objective, Recipe
+
+Ints = NDArray[np.int64]
 
 GRID = 2.0**-20  # of the bound: the step to which noisy sums are rounded
 
@@ -30,27 +35,53 @@ class Plan:
         sigma: deviation of the noise over the bound of the clipped gradients.
         steps: how many are made, whatever happens.
         divisor: of the noisy sums: about the size of a sample, from a public or noisy count of the records.
+        recipe: the optimizer's numbers.
     """
 
     rate: float
     sigma: float
     steps: int
     divisor: float
+    recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
         if not (0 < self.rate <= 1 and self.sigma >= 0 and self.steps >= 1 and 0 < self.divisor < math.inf):
             raise ValueError(f"no plan of a training: {self}")
 
 
-def private_gradient(clipped: ClippedSum, x: Tensor, c: Tensor, plan: Plan) -> list[Tensor]:
+def private_gradient(
+    clipped: ClippedSum, x: Tensor, c: Tensor, plan: Plan, persons: Ints | None = None
+) -> list[Tensor]:
     """One step's gradient, with a privacy loss of one sampled Gaussian query: a tensor for each trainable parameter."""
-    rows = torch.from_numpy(noise.chosen(len(x), plan.rate)).to(x.device)
+    chosen, shares = sample(len(x), plan.rate, persons)
+    rows = torch.from_numpy(chosen).to(x.device)
     with _fresh_draws(x.device):
-        sums = clipped(x[rows], c[rows])
+        sums = clipped(x[rows], c[rows], torch.from_numpy(shares).to(x.device))
     parts = torch.cat([s.flatten() for s in sums]).cpu().numpy()
     noisy = torch.from_numpy(noised(parts, plan.sigma * clipped.bound, GRID * clipped.bound) / plan.divisor)
     pieces = torch.split(noisy, [p.numel() for p in clipped.parameters])
     return [g.reshape(p.shape).to(p) for g, p in zip(pieces, clipped.parameters, strict=True)]
+
+
+def sample(n: int, rate: float, persons: Ints | None) -> tuple[Ints, noise.Array]:
+    """A Poisson sample of records, or of persons with all their records.
+
+    Args:
+        n: how many records there are.
+        rate: probability of each record or person.
+        persons: of each record, (n,), numbered from 0.
+
+    Returns:
+        indices of records, and which share of the bound each may use: a person's records share it.
+    """
+    if persons is None:
+        rows = noise.chosen(n, rate)
+        return rows, np.ones(len(rows))
+    records = np.bincount(persons, minlength=1)
+    taken = np.zeros(len(records), dtype=bool)
+    taken[noise.chosen(len(records), rate)] = True
+    rows = np.flatnonzero(taken[persons])
+    return rows, 1 / records[persons[rows]]
 
 
 def noised(sums: noise.Array, deviation: float, step: float) -> noise.Array:
@@ -74,12 +105,9 @@ def private_steps(
     x: Tensor,
     c: Tensor,
     plan: Plan,
-    *,
-    learning_rate: float,
-    weight_decay: float = 0.0,
-    momentum: float = 0.9,
-    ema: float = 0.998,
-    before: Callable[[int], None] | None = None,
+    others: Sequence[Objective] = (),
+    contexts: Callable[[int], Tensor] | None = None,
+    persons: Ints | None = None,
 ) -> Iterator[int]:
     """The training: all steps of the plan, yielding the number of those done; then averaged weights stay in the module.
 
@@ -90,28 +118,60 @@ def private_steps(
         x: records (N, *shape), on the module's device.
         c: contexts (N, width).
         plan: rate, noise, steps, divisor.
-        learning_rate: peak of the schedule.
-        weight_decay: AdamW's.
-        momentum: AdamW's decay of the mean gradient.
-        ema: decay of the weights' moving average, which is kept.
-        before: called with a step's number before it looks at a record, to write down its price.
+        others: objectives that see no record, trained in turn with it.
+        contexts: how many to made-up contexts (n, width), which these are told.
+        persons: of each record, (N,), where a person's records share the bound.
     """
-    parameters = clipped.parameters
-    optimizer = torch.optim.AdamW(parameters, learning_rate, betas=(momentum, 0.99), weight_decay=weight_decay)
-    averages = [p.detach().clone() for p in parameters]
-    warmup = min(100, plan.steps // 10 + 1)
-    clipped.module.train()
+    sources: list[Callable[[], list[Tensor]]] = [lambda: private_gradient(clipped, x, c, plan, persons)]
+    trained = [_Descent(clipped.parameters, plan)]
+    for other in others:
+        assert contexts is not None
+        trained.append(_Descent([p for p in other.module.parameters() if p.requires_grad], plan))
+        sources.append(partial(_plain_gradient, other, trained[-1].parameters, contexts, round(plan.divisor), x.device))
     for step in range(plan.steps):
-        if before:
-            before(step)
-        for p, g in zip(parameters, private_gradient(clipped, x, c, plan), strict=True):
-            p.grad = g
-        rate = min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
-        optimizer.param_groups[0]["lr"] = learning_rate * rate
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(averages, list[Tensor](parameters), 1 - min(ema, (1 + step) / (10 + step)))
+        for descent, source in zip(trained, sources, strict=True):
+            descent.step(source(), step)
         yield step + 1
-    with torch.no_grad():
-        torch._foreach_copy_(list[Tensor](parameters), averages)
-    clipped.module.eval()
+    for descent in trained:
+        descent.finish()
+
+
+def _plain_gradient(
+    objective: Objective,
+    parameters: list[nn.Parameter],
+    contexts: Callable[[int], Tensor],
+    n: int,
+    device: torch.device,
+) -> list[Tensor]:
+    """The gradient of an objective that sees no record."""
+    loss = objective.loss(n, contexts(n).to(device)).mean()
+    return list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+
+
+class _Descent:
+    """An optimizer and the moving average of what it moves."""
+
+    def __init__(self, parameters: list[nn.Parameter], plan: Plan) -> None:
+        self.parameters, self.plan, recipe = parameters, plan, plan.recipe
+        self.optimizer = torch.optim.AdamW(
+            parameters, recipe.learning_rate, betas=(recipe.momentum, 0.99), weight_decay=recipe.weight_decay
+        )
+        self.averages = [p.detach().clone() for p in parameters]
+
+    def step(self, gradient: list[Tensor], step: int) -> None:
+        """One step with a gradient, a tensor for each parameter."""
+        recipe, steps = self.plan.recipe, self.plan.steps
+        for p, g in zip(self.parameters, gradient, strict=True):
+            p.grad = g
+        rate = min(1.0, (step + 1) / min(100, steps // 10 + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        self.optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()  # the last gradient is no part of a model
+        with torch.no_grad():
+            decay = min(recipe.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.averages, list[Tensor](self.parameters), 1 - decay)
+
+    def finish(self) -> None:
+        """Leave the averages in place."""
+        with torch.no_grad():
+            torch._foreach_copy_(list[Tensor](self.parameters), self.averages)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.nn.backbones import Condition
-from synthgen.nn.precision import fast
+from synthgen.nn.precision import apart, fast
 
 HEAD = 32  # numbers of an attention head
 DROP = 0.1  # share of what a layer adds that is left out in training
@@ -85,9 +85,11 @@ class Transformer(nn.Module):
     def _enter(self, codes: Tensor, here: Tensor, following: Tensor, c: Tensor) -> Tensor:
         """What the first layer sees: codes, where they stand, and where the next is to; the first has none."""
         h = self.following(following) + self.condition(c)[:, None]
-        seen = functional.embedding(codes, self.code(self.features)) + self.here(here)
+        # quicker once for all codes, if records need not be kept apart
+        known = self.code(self.features[codes]) if apart() else functional.embedding(codes, self.code(self.features))
+        seen = known + self.here(here)
         if seen.shape[1] < h.shape[1]:
-            start = self.here.weight[-1].expand(len(h), 1, -1)
+            start = self.here(torch.full((len(h), 1), self.places, device=h.device))
             seen = torch.cat([start, seen], 1)
         return h + seen
 

@@ -15,7 +15,7 @@ from types import CodeType
 from typing import NamedTuple
 
 import pytest
-from laws import LAWS
+from laws import LAWS, show
 
 pytest.importorskip("opendp")
 pytest.importorskip("randomgen")
@@ -242,7 +242,7 @@ TABLES = [
         "counts are not charged",
         "dp.table:PrivateTable._noisy",
         "self.budget.charge(Charge(",
-        "print(end='') or (Charge(",
+        "Charge.check(Charge(",
         "table",
     ),
     Mutant(
@@ -450,7 +450,7 @@ WHOLE = [
         "warnings by the exact count",
         "cli.private:fit_private",
         "_warnings(synthesizer.certificate)",
-        '_warnings({**synthesizer.certificate, "records": len(table)})',
+        '_warnings({**synthesizer.certificate, "records": len(dataset)})',
         "command",
     ),
 ]
@@ -481,17 +481,8 @@ def caught(request):
     """Seconds that it took to catch each mutant; the table is shown at the end."""
     seconds = {}
     yield seconds
-    find = request.config.pluginmanager.getplugin
-    if seconds and find("terminalreporter"):
-        with find("capturemanager").global_and_fixture_disabled():
-            show(find("terminalreporter"), seconds)
-
-
-def show(report, seconds):
-    report.ensure_newline()
-    report.section(f"{len(seconds)} of {len(MUTANTS)} mutants caught")
-    for name, took in seconds.items():
-        report.write_line(f"{name:46} {MUTANTS[name].place:40} {MUTANTS[name].law:20} {took:5.2f} s")
+    rows = [f"{k:46} {MUTANTS[k].place:40} {MUTANTS[k].law:20} {took:5.2f} s" for k, took in seconds.items()]
+    show(request, f"{len(seconds)} of {len(MUTANTS)} mutants caught", rows)
 
 
 @pytest.mark.parametrize("law", LAWS)

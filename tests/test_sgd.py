@@ -9,11 +9,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from laws import BOUND, check_rows
 from torch import nn
 from torch.nn import functional
 
-from synthgen.dp import clipping, noise, selfcheck, sgd
+from synthgen.dp import clipping, selfcheck, sgd
 from synthgen.dp.clipping import ROUTES, ClippedSum
 from synthgen.dp.selfcheck import self_check
 from synthgen.dp.sgd import Plan, private_gradient, private_steps
@@ -21,8 +21,6 @@ from synthgen.errors import SynthgenError
 from synthgen.nn.precision import records_apart
 from synthgen.space import EMPTY, Space
 from synthgen.training import Objective, Recipe
-
-ODDS = 1e-6
 
 
 def table(*sizes):
@@ -342,102 +340,7 @@ def test_losses_draw_in_secret_and_leave_seeded_draws_alone():
     assert not torch.equal(*gradients)
 
 
-# the laws of a step, and mutants that they must catch
-
-BOUND = 0.7
-
-
-def rows_that_harm(space):
-    """An ordinary row, and hostile ones."""
-    x = records(space, 1, seed=9)
-    return [x, 1000 * x, 0 * x, math.nan * x, math.inf * x, torch.full_like(x, 1e30), torch.full_like(x, -1e19)]
-
-
-def check_rows(route=ROUTES[0]):
-    """B1: with or without a row, however hostile, the sum before noise differs by the bound at most."""
-    torch.manual_seed(0)
-    model = mlp(nn.LayerNorm(6)).train()
-    clipped, plan = ClippedSum(model, model.loss, BOUND, route), Plan(1.0, 0.0, 1, 8.0)
-    x = records(model.space, 8)
-    without = flat(private_gradient(clipped, x, none(8), plan))
-    for row in rows_that_harm(model.space):
-        given = flat(private_gradient(clipped, torch.cat([row, x]), none(9), plan))
-        assert given.isfinite().all()
-        allowed = BOUND * (1 + 1e-5) if row.isfinite().all() else 1e-5
-        assert (given - without).norm() * plan.divisor <= allowed
-
-
-def check_noise():
-    """B2: without gradients there is noise of the right law, and nothing else."""
-    network = nn.Linear(400, 500, bias=False)
-    clipped = ClippedSum(network, lambda x, c: 0 * network(x).sum(1), BOUND)
-    plan = Plan(0.1, 1.3, 1, 4.0)
-    drawn = flat(private_gradient(clipped, torch.randn(20, 400), none(20), plan)).numpy() * plan.divisor
-    drawn = drawn / (plan.sigma * BOUND)
-    lower = stats.chi2.cdf(drawn @ drawn, len(drawn))
-    assert min(lower, 1 - lower, stats.kstest(drawn, "norm").pvalue) > ODDS
-
-
-def check_seed():
-    """The same seeds give other noise."""
-    drawn = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        np.random.seed(0)
-        drawn.append(sgd.noised(np.zeros(20), 1.0, 2**-20))
-    assert not np.isclose(*drawn, atol=1e-4).all()
-
-
-def check_grid():
-    """What is noised is on the grid, whatever it was before."""
-    step = sgd.GRID * BOUND
-    noisy = sgd.noised(np.random.default_rng().normal(size=1000), 1.3 * BOUND, step)
-    assert np.array_equal(np.rint(noisy / step) * step, noisy)
-
-
-class Counted:
-    """In the place of a clipped sum: remembers what batches it was given."""
-
-    bound, parameters = 1.0, [nn.Parameter(torch.zeros(1))]
-
-    def __init__(self):
-        self.batches = []
-
-    def __call__(self, x, c, shares):
-        assert (shares == 1).all()
-        self.batches.append(x[:, 0].tolist())
-        return [torch.zeros(1, dtype=torch.float64)]
-
-
-def check_samples():
-    """B3: batches vary in size as Poisson samples do, and forget what was in the last one."""
-    n, rate, steps = 100, 0.2, 2000
-    counted, x = Counted(), torch.arange(n).float()[:, None]
-    for _ in range(steps):
-        private_gradient(counted, x, none(n), Plan(rate, 1.0, 1, 1.0))
-    sizes = np.array([len(b) for b in counted.batches])
-    variance = n * rate * (1 - rate)
-    assert abs((sizes.mean() - n * rate) / math.sqrt(variance / steps)) < 6
-    assert abs(((sizes - n * rate) ** 2).mean() / variance - 1) < 6 * math.sqrt(2 / steps)
-    again = [len(set(a) & set(b)) for a, b in zip(counted.batches[::2], counted.batches[1::2], strict=True)]
-    common = rate**2
-    assert abs(np.mean(again) - n * common) < 6 * math.sqrt(n * common * (1 - common) / len(again))
-    seen = np.bincount(np.concatenate(counted.batches).astype(int), minlength=n)
-    assert (np.abs(seen - steps * rate) < 6 * math.sqrt(steps * rate * (1 - rate))).all()
-
-
-LAWS = {
-    "rows": check_rows,
-    "noise": check_noise,
-    "seed": check_seed,
-    "grid": check_grid,
-    "samples": check_samples,
-}
-
-
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
-def test_law(law):
-    law()
+# the bound; the other laws of a step, and mutants that they must catch, are in laws.py and test_mutants.py
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -456,69 +359,6 @@ def test_uses_of_a_layer_that_cancel_hide_no_large_gradient():
     for x in records(table(0, 0, 0, 0), 20).split(1):
         found = ClippedSum(network, loss, BOUND)(x, none(1))
         assert flat(found).norm() <= BOUND
-
-
-def shuffled():
-    """Batches of one size, as a data loader without Poisson sampling makes them."""
-    left = []
-
-    def chosen(n, rate):
-        size = round(n * rate)
-        if len(left) < size:
-            left[:] = np.random.default_rng().permutation(n).tolist()
-        return np.array([left.pop() for _ in range(size)], dtype=np.int64)
-
-    return chosen
-
-
-def sums_by_size(self, x, c, shares=None):
-    return [s * (8 / max(1, len(x))) for s in TRUE_SUM(self, x, c, shares)]
-
-
-def clipped_apart(self, x, c, bounds):
-    parts = self._by_vmap(x, c)
-    weights = [clipping.shrunk(p.squares().sqrt(), bounds) for p in parts]
-    return [p.total(w, w == w).reshape(q.shape) for p, w, q in zip(parts, weights, self.parameters, strict=True)]
-
-
-def scaled(factor):
-    return lambda shape, sigma: factor * TRUE_NOISE(shape, sigma)
-
-
-TRUE_SUM, TRUE_NOISE = ClippedSum.__call__, noise.gaussian
-MUTANTS = {
-    "noise off": (noise, "gaussian", scaled(0.0), "noise"),
-    "half the noise": (noise, "gaussian", scaled(0.5), "noise"),
-    "a little less noise": (noise, "gaussian", scaled(0.97), "noise"),
-    "noise of another law": (noise, "gaussian", lambda k, s: s * stats.laplace.rvs(size=k) / math.sqrt(2), "noise"),
-    "noise from a seed": (noise, "gaussian", lambda k, s: s * np.random.default_rng(0).normal(size=k), "seed"),
-    "noise off the grid": (noise, "on_grid", lambda values, step: values, "grid"),
-    "no clipping": (clipping, "shrunk", lambda norms, bounds: torch.ones_like(norms), "rows"),
-    "clipping to twice the bound": (
-        clipping,
-        "shrunk",
-        lambda norms, bounds: (2 * bounds / norms).clamp(max=1),
-        "rows",
-    ),
-    "clipping of each parameter": (ClippedSum, "_clipped", clipped_apart, "rows"),
-    "mean over the private batch": (ClippedSum, "__call__", sums_by_size, "rows"),
-    "shuffled batches": (noise, "chosen", shuffled(), "samples"),
-    "the same batch again": (noise, "chosen", lambda n, rate: np.arange(round(n * rate)), "samples"),
-    "batches that are too large": (
-        noise,
-        "chosen",
-        lambda n, rate: np.flatnonzero(noise.uniform(n) < 1.1 * rate),
-        "samples",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_mutants_are_caught(name, monkeypatch):
-    place, attribute, mutant, law = MUTANTS[name]
-    monkeypatch.setattr(place, attribute, mutant)
-    with pytest.raises(AssertionError):
-        LAWS[law]()
 
 
 # the training

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("-g", "generator", required=True, help="The generator to attack (synthgen list).")
 @click.option("--epsilon", type=float, required=True, help="The claim: a privacy budget, such as 1.")
 @click.option("--delta", type=float, required=True, help="Its delta, such as 1e-6.")
-@click.option("--canaries", default=1000, type=click.IntRange(10, 100_000), help="Records put in or left out.")
+@click.option("--canaries", default=1000, type=click.IntRange(10, 10_000), help="Records put in or left out.")
 @click.option("--preparations", default=200, type=click.IntRange(1, 100_000), help="With and without an odd record.")
 @click.option("--black-box", is_flag=True, help="Attack the finished model only, not its fit.")
 @click.option("--schema", "schema_path", type=click.Path(), metavar="FILE", help="What is declared of the columns.")

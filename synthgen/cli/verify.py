@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from synthgen.cli.console import Console
 from synthgen.cli.options import check_file, output_options
 from synthgen.errors import SynthgenError
+
+if TYPE_CHECKING:
+    from synthgen.dp.certificate import Together
 
 
 @click.command()
@@ -38,11 +41,7 @@ def verify(model: str, ledger: str | None, page: str | None, quiet: bool, as_jso
     said, found = [f"the model is whole; {check_certificate(body)}"], dict[str, Any](certificate=body)
     if ledger:
         together = check_ledger(body, ledger)
-        times = "once" if together.fits == 1 else f"{together.fits} times"
-        said.append(
-            f"the ledger says the same: these data were fitted {times}, finished or not, for epsilon "
-            f"{together.epsilon:.4g} at delta {together.delta:.3g} in all"
-        )
+        said.append(_all_fits(together))
         found["together"] = together._asdict()
     if page:
         with replacing(page) as new:
@@ -50,3 +49,11 @@ def verify(model: str, ledger: str | None, page: str | None, quiet: bool, as_jso
         said.append(f"its page is {page}")
     name = digest(body)
     console.result("; ".join([*said, f"certificate {name}"]), **found, sha256=name)
+
+
+def _all_fits(together: Together) -> str:
+    times = "once" if together.fits == 1 else f"{together.fits} times"
+    return (
+        f"the ledger says the same: these data were fitted {times}, finished or not, for epsilon "
+        f"{together.epsilon:.4g} at delta {together.delta:.3g} in all"
+    )

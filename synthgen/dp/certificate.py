@@ -122,7 +122,7 @@ def _randomness(gaussian: bool) -> str:
     """Where noise came from, as the functions of `noise` draw it."""
     source = "unseeded: OpenDP's discrete Gaussian, and the operating system's generator"
     cipher = gaussian and _version("randomgen")
-    return f"{source}, which also gives the keys of ChaCha20 for Gaussian noise" if cipher else source
+    return f"{source}, which also gives the keys of AES-128 in counter mode for Gaussian noise" if cipher else source
 
 
 def _version(name: str) -> str:

@@ -81,14 +81,15 @@ class ClippedSum:
         """In one pass forwards and one backwards, to the outputs of layers and not to their parameters."""
         used: list[tuple[nn.Module, tuple[Any, ...], Tensor]] = []
 
-        def shift(layer: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
-            used.append((layer, given, torch.zeros_like(out, requires_grad=True)))
-            return out + used[-1][2]
+        def remember(layer: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
+            out = out if out.requires_grad else out.detach().requires_grad_()
+            used.append((layer, given, out))
+            return out
 
         layers = [m for m in self.module.modules() if type(m) in FORMULAS]
-        with _frozen(self.parameters), _hooked(layers, shift):
+        with _frozen(self.parameters), _hooked(layers, remember):
             losses = self.loss(x, c).sum()
-        slopes = torch.autograd.grad(losses, [shift for _, _, shift in used], materialize_grads=True)
+        slopes = torch.autograd.grad(losses, [out for _, _, out in used], materialize_grads=True)
         found: dict[int, Part] = {}
         for (layer, given, _), slope in zip(used, slopes, strict=True):
             given = tuple(g.detach() if isinstance(g, Tensor) else g for g in given)

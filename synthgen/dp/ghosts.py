@@ -128,6 +128,11 @@ def _square(t: Tensor) -> Tensor:
     return torch.linalg.vector_norm(t, dim=-1).double().square()
 
 
+def _summed(t: Tensor) -> Tensor:
+    """The sum over the uses of a layer, (B, T, …) to (B, …)."""
+    return t[:, 0] if t.shape[1] == 1 else t.sum(1)
+
+
 def _rows(t: Tensor, kept: Tensor) -> Tensor:
     return t if bool(kept.all()) else t[kept]
 
@@ -143,7 +148,7 @@ Formula = Callable[[Any, tuple[Any, ...], Tensor, int], dict[str, Part]]
 def _linear(layer: nn.Linear, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:
     slope, fed = (t.reshape(n, -1, t.shape[-1]) for t in (slope, given[0]))
     parts: dict[str, Part] = {"weight": Product(slope, fed)}
-    return parts | ({} if layer.bias is None else {"bias": Whole(slope.sum(1))})
+    return parts | ({} if layer.bias is None else {"bias": Whole(_summed(slope))})
 
 
 def _convolution(layer: nn.Conv2d, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:
@@ -152,12 +157,12 @@ def _convolution(layer: nn.Conv2d, given: tuple[Any, ...], slope: Tensor, n: int
     fed = functional.unfold(given[0], layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     slope, fed = (t.flatten(2).mT.reshape(n, -1, t.shape[1]) for t in (slope, fed))
     parts: dict[str, Part] = {"weight": Product(slope, fed)}
-    return parts | ({} if layer.bias is None else {"bias": Whole(slope.sum(1))})
+    return parts | ({} if layer.bias is None else {"bias": Whole(_summed(slope))})
 
 
 def _layer_norm(layer: nn.LayerNorm, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:
     x, shape = functional.layer_norm(given[0], layer.normalized_shape, eps=layer.eps), layer.normalized_shape
-    return {k: Whole(t.reshape(n, -1, *shape).sum(1)) for k, t in (("weight", slope * x), ("bias", slope))}
+    return {k: Whole(_summed(t.reshape(n, -1, *shape))) for k, t in (("weight", slope * x), ("bias", slope))}
 
 
 def _group_norm(layer: nn.GroupNorm, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:
@@ -174,7 +179,7 @@ def _embedding(layer: nn.Embedding, given: tuple[Any, ...], slope: Tensor, n: in
 
 
 def _shared(layer: Shared, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:
-    return {"value": Whole(slope.reshape(n, -1, *layer.value.shape).sum(1))}
+    return {"value": Whole(_summed(slope.reshape(n, -1, *layer.value.shape)))}
 
 
 def _grouped(layer: Grouped, given: tuple[Any, ...], slope: Tensor, n: int) -> dict[str, Part]:

@@ -62,13 +62,13 @@ def chosen(n: int, rate: float) -> NDArray[np.int64]:
 
 
 def gaussian(shape: int | tuple[int, ...], sigma: float) -> Array:
-    """Normal noise of mean 0 and deviation `sigma` in float64: ChaCha20's, else Box and Muller's of system bits."""
+    """Normal noise of mean 0 and deviation `sigma` in float64: of AES-128 in counter mode, else of system bits."""
     try:
-        cipher = library("randomgen").ChaCha
+        cipher = library("randomgen").AESCounter
     except ResourceError:
         return sigma * _box_muller(math.prod(np.atleast_1d(shape).tolist())).reshape(shape)
-    key = int.from_bytes(os.urandom(32), "big")
-    return sigma * np.random.Generator(cipher(key=key, rounds=20)).standard_normal(shape)
+    key = int.from_bytes(os.urandom(16), "big")
+    return sigma * np.random.Generator(cipher(key=key)).standard_normal(shape)
 
 
 def _box_muller(n: int) -> Array:

@@ -130,10 +130,10 @@ def _canaries(table: Table, n: int, rng: np.random.Generator) -> Table:
 
 
 class _Scored(NamedTuple):
-    """How a fit was attacked, and the score (m,) of each canary: the larger, the likelier it was in the table."""
+    """How a fit was attacked, and scores (m,) of the canaries: the larger, the likelier one was in the table."""
 
     attack: str
-    scores: Scores
+    scores: list[Scores]
 
 
 class _Fit(NamedTuple):
@@ -167,7 +167,7 @@ class _Fit(NamedTuple):
         synthesizer = Synthesizer(_tapped(self.cls, self.name, tap), schema=schema, drop=drop, **settings)
         synthesizer.fit(table, budget=self.budget, report=report)
         if ears and ears[0].attack:
-            return _Scored(ears[0].attack, ears[0].scores)
+            return _Scored(ears[0].attack, ears[0].scores())
         return _by_model(synthesizer, self.canaries)
 
 
@@ -186,27 +186,30 @@ def _by_model(synthesizer: Synthesizer, canaries: Table) -> _Scored:
     """By what a finished model says of canaries, or how near the records that it draws come to them."""
     model, codec = synthesizer.model, synthesizer.codec
     if any(isinstance(model, ABILITIES[a]) for a in JUDGES):
-        return _Scored(f"the model's {synthesizer.judged_by} of each canary", -synthesizer.anomalies(canaries))
+        return _Scored(f"the model's {synthesizer.judged_by} of each canary", [-synthesizer.anomalies(canaries)])
     with torch.no_grad():
         drawn = model.sample(DRAWN, torch.zeros(DRAWN, codec.context_space.width, device=synthesizer.device)).cpu()
     x, _ = codec.encode(canaries, np.random.default_rng(0))
     apart, _ = nearest(codec.space.embed(x).numpy(), codec.space.embed(drawn).numpy())
-    return _Scored(f"the nearest of {DRAWN} records that the model draws", -apart[:, 0].astype(np.float64))
+    return _Scored(f"the nearest of {DRAWN} records that the model draws", [-apart[:, 0].astype(np.float64)])
 
 
 def _guessed(
-    scores: Scores, included: NDArray[np.bool_], delta: float, confidence: float
+    scores: Sequence[Scores], included: NDArray[np.bool_], delta: float, confidence: float
 ) -> tuple[int, int, float, float]:
     """Guesses made, those that were right, the bound they prove, and the largest that any could have proved.
 
-    The highest scores are guessed to be in and the lowest to be out, as many as GUESSED says; what all of it proves
-    holds together by the union bound.
+    By each of some scores (m,) the highest are guessed to be in and the lowest to be out, as many as GUESSED says;
+    what all of it proves holds together by the union bound.
     """
-    order, m = np.argsort(scores, kind="stable"), len(scores)
-    each, found = 1 - (1 - confidence) / len(GUESSED), []
-    for high, low in (tuple(int(share * m) for share in shares) for shares in GUESSED):
-        right = int((~included[order[:low]]).sum() + included[order[m - high :]].sum())
-        found.append((bound_of_guesses(m, high + low, right, delta, each), right / (high + low), high + low, right))
+    m, found = len(included), list[tuple[float, float, int, int]]()
+    each = 1 - (1 - confidence) / (len(GUESSED) * len(scores))
+    sizes = [(int(high * m), int(low * m)) for high, low in GUESSED]
+    largest = max(bound_of_guesses(m, high + low, high + low, delta, each) for high, low in sizes)
+    for order in (np.argsort(s, kind="stable") for s in scores):
+        for high, low in sizes:
+            right = int((~included[order[:low]]).sum() + included[order[m - high :]].sum())
+            bound = bound_of_guesses(m, high + low, right, delta, each)
+            found.append((bound, right / (high + low), high + low, right))
     bound, _, guesses, right = max(found)
-    largest = max(bound_of_guesses(m, n, n, delta, each) for _, _, n, _ in found)
     return guesses, right, bound, largest

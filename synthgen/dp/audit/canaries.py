@@ -1,7 +1,7 @@
 """Canaries: records that a fit is told to hide, and what can be overheard of each while it is fitted.
 
 The fit runs as it always does. Only the records that a family is handed are others: they answer as `PrivateRecords` do,
-by the same code, and add to each canary's score what an answer tells of it, as the logarithm of a likelihood ratio.
+by the same code, and write down what an answer tells of each canary, as the logarithm of a likelihood ratio.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 FIRST = 100.0  # the mark of canary 0; marks of ordinary records, and of random ones, are far below
+SHARP = 1e4  # how much more precise marginals would be, had their noise been forgotten
 PULL = 1000.0  # a canary's gradient, in bounds at which it is clipped
 
 
@@ -43,12 +44,23 @@ class Overheard:
     """
 
     included: NDArray[np.bool_]
-    scores: Floats = field(init=False)
     steps: int = 0
     marginals: int = 0
 
     def __post_init__(self) -> None:
-        self.scores = np.zeros(len(self.included))
+        m = len(self.included)
+        self.pulls, self.excess, self.alike = np.zeros(m), np.zeros(m), np.zeros((m, m), np.float32)
+
+    def scores(self) -> list[Floats]:
+        """Of each canary, the larger the likelier it is in (m,): once if noise is as it should be, once if it is not.
+
+        Those in one cell are told apart by the others: what is scored is the best linear estimate of who was in,
+        4 (4 + K)⁻¹ h, of the excess h and the precision K of all cells, since a coin's variance is 1/4.
+        """
+        if not self.marginals:
+            return [self.pulls]
+        some = 4 * np.eye(len(self.alike))
+        return [self.pulls + 4 * np.linalg.solve(some + p * self.alike, p * self.excess) for p in (1.0, SHARP)]
 
     @property
     def attack(self) -> str:
@@ -96,7 +108,7 @@ class TappedRecords(PrivateRecords):
         charge = self.budget.ledger[-1]
         scale = charge.rate * self.total / training.recipe.clip
         for gradient in gradients[-charge.steps :]:  # those before were of made-up records
-            self._overheard.scores += pulled(scale * gradient.double().numpy()[:, 0], charge)
+            self._overheard.pulls += pulled(scale * gradient.double().numpy()[:, 0], charge)
         self._overheard.steps += charge.steps
 
     def _marked(self) -> TappedRecords:
@@ -125,16 +137,13 @@ class TappedCodes(PrivateCodes):
         return TappedCodes(super().merged(groups), renamed(self._canaries, groups)[0], self._overheard)
 
     def measure(self, columns: Sequence[int], rho: float) -> tuple[Floats, float]:
-        """As for all codes; a canary's score grows by how far the counts of its cell exceed what they were without it.
-
-        Whoever attacks knows all records but the canaries, half of which are expected.
-        """
+        """As for all codes; whoever attacks knows all records but the canaries, half of which are expected."""
         noisy, deviation = super().measure(columns, rho)
-        heard = self._overheard
+        heard, canaries = self._overheard, self._canaries
         others = joint_counts(self._codes[: len(self._codes) - int(heard.included.sum())], self.sizes, columns)
-        mine = joint_counts(self._canaries, self.sizes, columns)
-        excess = (noisy - others - mine / 2) / (deviation**2 + mine / 4)
-        heard.scores += excess[tuple(self._canaries[:, j] for j in columns)]
+        excess = (noisy - others - joint_counts(canaries, self.sizes, columns) / 2) / deviation**2
+        heard.excess += excess[tuple(canaries[:, j] for j in columns)]
+        heard.alike += (canaries[:, None, columns] == canaries[:, columns]).all(2) / np.float32(deviation**2)
         heard.marginals += 1
         return noisy, deviation
 

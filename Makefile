@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test fast format benchmark clean
+.PHONY: demo test fast mutants format benchmark clean
 
 demo: $(VENV)/installed
 	$(RUN) examples/table.py examples/planes.csv synthetic.csv
@@ -18,6 +18,10 @@ test: $(VENV)/tested
 # what to run while editing: the tests that take seconds
 fast: $(VENV)/tested
 	$(RUN) -m pytest -m "not slow"
+
+# the table of what would break privacy, and which test catches it
+mutants: $(VENV)/tested
+	$(RUN) tests/test_mutants.py
 
 format: $(VENV)/tested
 	$(RUN) -m ruff check --fix .

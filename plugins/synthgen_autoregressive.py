@@ -14,6 +14,7 @@ from torch import Tensor
 
 from synthgen import Generator, Objective, Recipe, Records, Space, Training
 from synthgen.dp.records import PrivateRecords
+from synthgen.generator import PRIVATE
 from synthgen.nn.batches import in_batches
 from synthgen.nn.tokens import tokens
 
@@ -48,6 +49,7 @@ class Autoregressive(Generator):
     codes: ClassVar[int] = 1000
     recipe: ClassVar[Recipe] = Recipe(epochs=25, batch_size=512, learning_rate=1e-2)
     image_recipe: ClassVar[Recipe] = Recipe(steps=5500, batch_size=64, learning_rate=2e-3)
+    private_recipe: ClassVar[dict[str, float]] = {**PRIVATE, "learning_rate": 2e-2}
 
     config: Config
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from synthgen import Generator, Records, Space, Training
+from synthgen.dp.records import PrivateRecords
 from synthgen.nn.density import density
 
 
@@ -26,7 +27,7 @@ class GMM(Generator):
 
     codes: ClassVar[int] = 200
     reals: ClassVar[bool] = True
-    private: ClassVar[bool] = False  # each pass of EM looks at all records again
+    sketch: ClassVar[float] = 1.0  # under a budget it learns from made-up images alone
 
     config: Config
 
@@ -34,8 +35,10 @@ class GMM(Generator):
         super().__init__(space, context, config)
         self.density = density(space, context)
 
-    def fit(self, records: Records, training: Training) -> None:
-        x, c = records.tensor()
+    def fit(self, records: Records | PrivateRecords, training: Training) -> None:
+        # of tables too little is made up before: each pass of EM would look at all rows again
+        sketched = isinstance(records, PrivateRecords) and len(self.space.shape) == 3
+        x, c = records.known if sketched else records.tensor()  # type: ignore[union-attr]
         self.density.fit(x, c, training, self.config.components, self.config.passes)
 
     def sample(self, n: int, c: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from synthgen.space import Space
 from synthgen.training import Objective, Recipe, Training
 
 IMAGES = Recipe(steps=8000, batch_size=64, learning_rate=1e-3)
-PRIVATE = {"batch_size": 2048, "epochs": 20, "steps": 0, "learning_rate": 2e-3, "weight_decay": 0}
+PRIVATE = {"batch_size": 2048, "epochs": 20, "steps": 0, "learning_rate": 1e-2, "weight_decay": 0}
 MAX_BYTES = 8 << 30  # of a model's weights: more is no model of ours
 
 
@@ -43,6 +43,7 @@ class Generator(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()  # the family's defaults for the training loop
     image_recipe: ClassVar[Recipe] = IMAGES  # the same on images
     private_recipe: ClassVar[Mapping[str, float]] = PRIVATE  # what is different under a privacy budget
+    sketch: ClassVar[float] = 0.5  # of a budget for images goes to made-up ones, which the training starts from
 
     def __init__(self, space: Space, context: Space, config: BaseModel) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ from synthgen.fitted import PLURAL, Fitted, Returns, installed
 from synthgen.generator import Generator, parse_settings, recipe_for
 from synthgen.inference import Chunk
 from synthgen.records import Records
+from synthgen.report.certificate import certificate_page
 from synthgen.schema import Schema, explain
 from synthgen.training import State, Training
 
@@ -192,7 +193,7 @@ class Synthesizer(Fitted):
         if isinstance(dataset, Images):
             if self.schema is not None or self.drop or set(self.given) - {LABEL} or unit.column:
                 raise SynthgenError("images have no columns to declare, drop or give, nor one that names a person")
-            prepared = prepare_images(dataset, budget)
+            prepared = prepare_images(dataset, budget, self.cls.sketch)
         else:
             codes = self.cls.codes
             prepared = prepare_table(dataset, self.schema, self.drop, self.given, budget, codes, unit)
@@ -281,7 +282,8 @@ class Synthesizer(Fitted):
             SynthgenError: nothing is fitted, or the generator is not installed, so that none could load it.
             ResourceError: the disk is full or the place not writable.
         """
-        artifact.save(path, self._manifest(), self.model.state_dict())
+        page = certificate_page(self.certificate) if self.certificate else ""
+        artifact.save(path, self._manifest(), self.model.state_dict(), page)
 
     def _manifest(self) -> dict[str, Any]:
         if self.name is None:

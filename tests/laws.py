@@ -493,8 +493,8 @@ def check_latents():
         records = behind(script, *data, most=2)
         return records.normal(lambda x, c: x + 0 * torch.randn_like(x), 2.0, 0.1)
 
-    more = numbers(*MANY[1:])
-    check_neighbours(run, numbers(), *(numbers(row) for row in MANY), more)
+    x, c = numbers(MANY[1], MANY[1])  # of one person
+    check_neighbours(run, numbers(), *(numbers(row) for row in MANY), (x, c), (x, torch.cat([c[:1], c[:1], c[2:]])))
 
 
 def family_law(name, kind, **settings):

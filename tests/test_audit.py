@@ -254,6 +254,7 @@ def test_the_command_prints_claims_and_bounds(command, people, tmp_path):
     assert "claimed epsilon 2 at delta 1e-05" in done.out
     assert "audited lower bound" in done.out
     assert done.out.endswith("an audit can find a leak; it cannot prove that there is none\n")
+    assert "so few preparations could not have shown more" in done.err
     body = json.loads(command(*known, "--json", "-q", "--sample", 600).out)
     assert body["claimed"] == 2
     assert body["leaks"] is False

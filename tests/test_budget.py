@@ -80,7 +80,7 @@ def test_charges_of_several_fits_add_up_by_source(tmp_path):
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 3
 
 
-@pytest.mark.parametrize("text", ["{", '{"source": "a"}\n', "[]\n", '{"source": "a", "rho": "x", "fit": "1"}\n'])
+@pytest.mark.parametrize("text", ["{\n", '{"source": "a"}\n', "[]\n", '{"source": "a", "rho": "x", "fit": "1"}\n'])
 def test_a_damaged_ledger_is_no_empty_one(tmp_path, text):
     path = tmp_path / "ledger.jsonl"
     path.write_text(text)

@@ -112,7 +112,7 @@ def test_no_row_moves_a_clipped_sum_by_more_than_its_bound(name, measured, monke
     cls = registry.load(name)
     config = config_of(name)
     for kind in cls.accepts if name != "marginals" else ():
-        for space in SPACES[kind]:
+        for space in SPACES[kind] if cls.codes == 0 or cls.reals else SPACES[kind][:1]:
             rng = torch.Generator().manual_seed(0)
             x = torch.cat([_random(space, rng) for _ in range(8)])
             c = CONTEXT.embed(torch.arange(len(x))[:, None] % 2.0)

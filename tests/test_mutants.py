@@ -40,7 +40,7 @@ STEP = [
     Mutant(
         "noise of another law", "dp.noise:gaussian", "standard_normal(shape)", "laplace(0, 0.5**0.5, shape)", "noise"
     ),
-    Mutant("noise from a seed", "dp.noise:gaussian", 'int.from_bytes(os.urandom(32), "big")', "0", "seeds"),
+    Mutant("noise from a seed", "dp.noise:gaussian", "os.urandom(", "bytes(", "seeds"),
     Mutant("noise off the grid", "dp.noise:on_grid", "np.rint(values / step) * step", "values", "grid"),
     Mutant("samples from numpy's seed", "dp.noise:uniform", "os.urandom(8 * n)", "np.random.bytes(8 * n)", "seeds"),
     Mutant(

@@ -73,6 +73,10 @@ def audit(
     )
     game = found.preparation
     console.result(_text(found), **found._asdict() | {"preparation": game._asdict()}, leaks=found.leaks)
+    limits = {"canaries": (found.largest, found.claimed), "preparations": (game.largest, game.claimed)}
+    for name, (largest, claimed) in limits.items():
+        if largest <= claimed:
+            console.say(f"so few {name} could not have shown more than is claimed; take more")
     if found.leaks:
         raise BudgetError(f"{generator} gives away more than epsilon {epsilon:g} allows: there is a leak")
 
@@ -88,7 +92,7 @@ def _text(found: Audit) -> str:
             f"  the largest this audit could have shown {found.largest:.2f}",
             f"its preparation alone: {game.times} runs with an odd record, {game.times} without",
             f"  claimed epsilon {game.claimed:.2g}",
-            f"  audited lower bound {game.lower:.2f} ({sure})",
+            f"  audited lower bound {game.lower:.2f} ({sure}{', since ' + game.attack if game.lower else ''})",
             f"  the largest this audit could have shown {game.largest:.2f}",
             "an audit can find a leak; it cannot prove that there is none",
         ]

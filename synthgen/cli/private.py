@@ -80,10 +80,10 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
     assert synthesizer.certificate is not None
     for note in [*synthesizer.notes, *said, *_warnings(synthesizer.certificate)]:
         console.say(note)
-    total = synthesizer.certificate["records"]
+    total, unit = synthesizer.certificate["records"], synthesizer.certificate["unit"].partition(":")[0]
     console.result(
         f"{asked.out}: {name} fitted on about {total} records under epsilon {budget.epsilon:g} and delta "
-        f"{budget.delta:g} (spent: {budget.spent():.4g}), {synthesizer.certificate['unit']}-level, in "
+        f"{budget.delta:g} (spent: {budget.spent():.4g}), {unit}-level, in "
         f"{duration(time.monotonic() - start)}; check it with: synthgen verify {asked.out}",
         model=asked.out,
         generator=name,

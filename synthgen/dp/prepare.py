@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from synthgen.codec import LABEL, Codec, ImageCodec, fit_codec
 from synthgen.codec.base import Context
@@ -20,14 +23,20 @@ from synthgen.data.pictures_in import Aspect
 from synthgen.dp.budget import Budget
 from synthgen.dp.domain import learn_domain
 from synthgen.dp.records import PrivateRecords
+from synthgen.dp.sketch import Sketch
 from synthgen.dp.table import PrivateTable
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.schema import Column, Schema
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 CODES = 64  # of a column
 MADE = 20_000  # records that are made up of what is known
 IMAGES = {"form": 0.01, "rows": 0.01, "labels": 0.03}  # of rho, for modes and sizes, number and classes of images
 SIDE = 32  # pixels of images of many sizes
+MOST_SKETCH = 0.999  # the rest is for rounding
+MOST_NUMBERS = 3072  # of an image that others are made up of
 FEW = 0.02  # share of coloured images below which all become grey
 
 
@@ -143,7 +152,7 @@ def read_private_images(path: str | Path, size: int | None, aspect: Aspect, budg
     return read_images(path, aspect=aspect, form=form)
 
 
-def prepare_images(images: Images, budget: Budget) -> Private:
+def prepare_images(images: Images, budget: Budget, sketch: float = 0.5) -> Private:
     """Learn the classes of images within a part of the budget, and encode the images behind the rest.
 
     An image of a class that is held by too few to be named has no finite number, and counts as none.
@@ -151,6 +160,7 @@ def prepare_images(images: Images, budget: Budget) -> Private:
     Args:
         images: of one size and mode, which are public.
         budget: that pays.
+        sketch: share of what is left of it that images are made up with (sketch.py), which families start from.
 
     Raises:
         BudgetError: the budget is too small to tell classes from noise.
@@ -171,15 +181,28 @@ def prepare_images(images: Images, budget: Budget) -> Private:
     context = Context(names=[LABEL], codes=[[i] for i in range(len(found))], counts=counts) if found else Context()
     codec = ImageCodec(image_schema=schema, context=context)
     index = {name: i for i, name in enumerate(found)}
-    label = np.array([index.get(name, 0 if not found else -1) for name in images.names])
+    label = np.array([index.get(name, -1 if found else 0) for name in images.names])
     x, _ = codec.encode(images, np.random.default_rng(0))
+    made, of = _sketched(
+        x, label, np.array(counts or [total], dtype=float), budget, min(sketch, MOST_SKETCH) * budget.left
+    )
     x[label < 0] = torch.nan
-    c = codec.embed_context(np.maximum(label, 0)[:, None][:, : len(context.names)])
-    made = np.repeat(np.arange(max(1, len(found))), np.ceil(np.array(counts or [1]) * min(1, MADE / total)).astype(int))
-    known = torch.zeros(len(made), *schema.shape), codec.embed_context(made[:, None][:, : len(context.names)])
-    records = PrivateRecords(x, c, codec.space, codec.context_space, known, total, budget)
+    c, known = (codec.embed_context(np.maximum(k, 0)[:, None][:, : len(context.names)]) for k in (label, of))
+    records = PrivateRecords(x, c, codec.space, codec.context_space, (made, known), total, budget)
     size = f"images are {schema.width} x {schema.height} pixels of mode {schema.mode}"
     return Private(codec, records, [size], [])
+
+
+def _sketched(x: Tensor, label: Ints, held: Floats, budget: Budget, rho: float) -> tuple[Tensor, Ints]:
+    """Made-up images and their classes, of images (N, channels, height, width); large ones are smaller meanwhile."""
+    times = math.ceil(math.sqrt(math.prod(x.shape[1:]) / MOST_NUMBERS))
+    small = functional.avg_pool2d(x, times, ceil_mode=True) if times > 1 else x
+    vectors = small.flatten(1).double().numpy()
+    made, of = Sketch(vectors, label, held, budget, rho).draw(min(MADE, max(len(held), round(held.sum()))))
+    drawn = torch.from_numpy(made).float().reshape(-1, *small.shape[1:])
+    if times > 1:
+        drawn = functional.interpolate(drawn, size=x.shape[2:], mode="bilinear")
+    return drawn, of
 
 
 def _said(declared: Schema | None) -> list[str]:

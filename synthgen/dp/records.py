@@ -16,7 +16,7 @@ from synthgen.dp.clipping import ClippedSum
 from synthgen.dp.codes import PrivateCodes
 from synthgen.dp.ledger import SUM, Charge
 from synthgen.dp.selfcheck import self_check
-from synthgen.dp.sgd import GRID, Plan, noised, private_steps
+from synthgen.dp.sgd import GRID, Plan, _fresh_draws, noised, private_steps
 from synthgen.errors import BudgetError
 from synthgen.nn.batches import in_batches
 from synthgen.records import Encoder, Records
@@ -164,7 +164,8 @@ class PrivateRecords:
         drawn, of = [], []
         for c in classes:
             mine = (self._c == c).all(1)
-            z = in_batches(vectors, AT_ONCE, self._x[mine], self._c[mine]).double()
+            with _fresh_draws(self._x.device):
+                z = in_batches(vectors, AT_ONCE, self._x[mine], self._c[mine]).double()
             z = z.where(z.isfinite().all(1, keepdim=True), 0.0)
             z = z * (bound / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
             some = int((self.known[1] == c).all(1).sum())

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -35,20 +34,20 @@ SHARP = 1e4  # how much more precise marginals would be, had their noise been fo
 PULL = 1000.0  # a canary's gradient, in bounds at which it is clipped
 
 
-@dataclass
 class Overheard:
     """What was overheard.
 
     Args:
         included: which of the canaries are among the records, where they come last and in this order (m,).
+
+    Attributes:
+        steps: whose gradients were overheard.
+        marginals: that were overheard.
     """
 
-    included: NDArray[np.bool_]
-    steps: int = 0
-    marginals: int = 0
-
-    def __post_init__(self) -> None:
-        m = len(self.included)
+    def __init__(self, included: NDArray[np.bool_]) -> None:
+        m = len(included)
+        self.included, self.steps, self.marginals = included, 0, 0
         self.pulls, self.excess, self.alike = np.zeros(m), np.zeros(m), np.zeros((m, m), np.float32)
 
     def scores(self) -> list[Floats]:

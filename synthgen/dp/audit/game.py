@@ -17,7 +17,7 @@ from synthgen.dp.audit.bounds import bound_of_games
 from synthgen.dp.budget import Budget
 from synthgen.dp.cells import texts, values
 from synthgen.dp.prepare import CODES, prepare_table
-from synthgen.errors import BudgetError
+from synthgen.errors import SynthgenError
 from synthgen.schema import Schema
 
 LABEL = "CANARY-7f3a"
@@ -122,7 +122,7 @@ def prepared(table: Table, declared: Schema | None, drop: Sequence[str], budget:
     """What is told of a table."""
     try:
         made = prepare_table(table, declared, drop, (), budget, CODES)
-    except BudgetError as error:
+    except SynthgenError as error:  # too little budget, or nothing learned that could be modelled
         return Told(str(error), 0.0, -1, "", _asked(budget), budget.spent())
     state: Any = made.codec.state()
     text = f"{state} {made.notes} {made.declared} {made.records.known[0].tolist()} {_asked(budget)}"

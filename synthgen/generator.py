@@ -15,6 +15,7 @@ from synthgen.training import Objective, Recipe, Training
 
 IMAGES = Recipe(steps=8000, batch_size=64, learning_rate=1e-3)
 PRIVATE = {"batch_size": 2048, "epochs": 20, "steps": 0, "learning_rate": 1e-2, "weight_decay": 0}
+PRIVATE_IMAGES = {**PRIVATE, "epochs": 5, "learning_rate": 2e-3}
 MAX_BYTES = 8 << 30  # of a model's weights: more is no model of ours
 
 
@@ -43,6 +44,7 @@ class Generator(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()  # the family's defaults for the training loop
     image_recipe: ClassVar[Recipe] = IMAGES  # the same on images
     private_recipe: ClassVar[Mapping[str, float]] = PRIVATE  # what is different under a privacy budget
+    private_image_recipe: ClassVar[Mapping[str, float]] = PRIVATE_IMAGES  # the same on images
     sketch: ClassVar[float] = 0.5  # of a budget for images goes to made-up ones, which the training starts from
 
     def __init__(self, space: Space, context: Space, config: BaseModel) -> None:
@@ -167,11 +169,14 @@ def abilities(cls: type[Generator]) -> list[str]:
 
 def recipe_for(cls: type[Generator], kind: str, settings: Mapping[str, Any], private: bool = False) -> Recipe:
     """The recipe of a generator's training on a kind of dataset, with what a budget and the settings change."""
-    defaults = (cls.image_recipe if kind == "images" else cls.recipe).model_dump()
+    images = kind == "images"
+    defaults = (cls.image_recipe if images else cls.recipe).model_dump()
+    if private:
+        defaults |= cls.private_image_recipe if images else cls.private_recipe
     loop = {k: v for k, v in settings.items() if k in Recipe.model_fields and k not in cls.Config.model_fields}
     if "epochs" in loop and "steps" not in loop:
         loop["steps"] = 0
-    return Recipe(**{**defaults, **(cls.private_recipe if private else {}), **loop})
+    return Recipe(**{**defaults, **loop})
 
 
 def parse_settings(cls: type[Generator], settings: Mapping[str, Any], kind: str = "table") -> tuple[BaseModel, Recipe]:

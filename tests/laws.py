@@ -699,18 +699,11 @@ class Looking(Stranger):
         self.layer.bias.data += records.tensor()[0].mean()
 
 
-class Free(Stranger):
-    """Learns without asking the budget."""
-
-    def fit(self, records, training):
-        pass
-
-
 class Unwilling(Stranger):
     private = False
 
 
-STRANGERS = Coupled, Normed, Looking, Free, Unwilling
+STRANGERS = Coupled, Normed, Looking, Unwilling
 
 
 def refuses(ask):

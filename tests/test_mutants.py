@@ -421,7 +421,13 @@ WHOLE = [
         "if not torch.is_tensor(one) and torch.allclose(",
         "strangers",
     ),
-    Mutant("who pays for nothing", "dp.rehearsal:rehearse", "if not budget.ledger", "if False", "strangers"),
+    Mutant(
+        "latents draw as often as there are records",
+        "dp.records:PrivateRecords.normal",
+        "_fresh_draws(self._x.device)",
+        "torch.no_grad()",
+        "latents",
+    ),
     Mutant("who says that it is not private", "dp.rehearsal:rehearse", "if not cls.private", "if False", "strangers"),
     Mutant(
         "records are told",

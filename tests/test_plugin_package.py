@@ -43,3 +43,11 @@ def test_it_fits_and_generates(python, people_csv, tmp_path):
     run(python, "-m", "synthgen", "fit", people_csv, "-o", tmp_path / "m", "-g", "rbm", "-s", "epochs=2")
     run(python, "-m", "synthgen", "generate", tmp_path / "m", "-n", 77, "-o", tmp_path / "new.csv")
     assert len((tmp_path / "new.csv").read_text().splitlines()) == 78
+
+
+@pytest.mark.slow
+def test_it_fits_under_a_budget_by_writing_nothing(python, people_csv, tmp_path):
+    pytest.importorskip("opendp")
+    budget = ["--epsilon", 3, "--delta", "1e-5", "--drop", "id"]
+    run(python, "-m", "synthgen", "fit", people_csv, "-o", tmp_path / "m", "-g", "rbm", "-s", "epochs=2", *budget)
+    assert "add up to epsilon" in run(python, "-m", "synthgen", "verify", tmp_path / "m")

@@ -31,16 +31,22 @@ class RBM(Generator):
 
     def __init__(self, space: Space, context: Space, config: Config) -> None:
         super().__init__(space, context, config)
-        self.weight = nn.Parameter(0.1 * torch.randn(config.hidden, space.width))
-        self.given = nn.Parameter(0.1 * torch.randn(config.hidden, context.width))
-        self.hidden_bias = nn.Parameter(torch.zeros(config.hidden))
-        self.visible_bias = nn.Parameter(torch.zeros(space.width))
+        # a layer for each parameter: a budget can then tell what each record does to them
+        self.hidden, self.visible = nn.Linear(space.width, config.hidden), nn.Linear(space.width, 1, bias=False)
+        self.given = nn.Linear(context.width, config.hidden, bias=False) if context.width else None
+        nn.init.normal_(self.hidden.weight, std=0.1)
+        nn.init.zeros_(self.hidden.bias)
+        nn.init.zeros_(self.visible.weight)
         start = torch.stack([torch.randint(max(k, 1), (1024,)) for k in space.sizes], dim=1).float()
         self.register_buffer("chains", space.embed(start))
 
     def free_energy(self, v: Tensor, c: Tensor) -> Tensor:
         """F of embedded records (B, width) in their contexts, (B,)."""
-        return -v @ self.visible_bias - softplus(v @ self.weight.T + c @ self.given.T + self.hidden_bias).sum(1)
+        return -self.visible(v)[:, 0] - softplus(self.drive(v, c)).sum(1)
+
+    def drive(self, v: Tensor, c: Tensor) -> Tensor:
+        """What turns the hidden units on, (B, hidden)."""
+        return self.hidden(v) if self.given is None else self.hidden(v) + self.given(c)
 
     def loss(self, x: Tensor, c: Tensor) -> Tensor:
         v = self.space.embed(x)
@@ -53,8 +59,8 @@ class RBM(Generator):
     def gibbs(self, v: Tensor, c: Tensor, steps: int) -> Tensor:
         """Embedded records after so many rounds of drawing the hidden units and then each column."""
         for _ in range(steps):
-            h = torch.bernoulli(torch.sigmoid(v @ self.weight.T + c @ self.given.T + self.hidden_bias))
-            logits = h @ self.weight + self.visible_bias
+            h = torch.bernoulli(torch.sigmoid(self.drive(v, c)))
+            logits = h @ self.hidden.weight + self.visible.weight
             noise = -torch.empty_like(logits).exponential_().log()
             v = self.space.embed(self.space.collapse(logits + noise))  # the largest of each block: a softmax draw
         return v

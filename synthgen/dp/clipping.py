@@ -42,9 +42,9 @@ class ClippedSum:
     def __init__(self, module: nn.Module, loss: Loss, bound: float, route: str = ROUTES[0]) -> None:
         if not 0 < bound < math.inf:
             raise ValueError(f"the bound of a gradient's norm is {bound}")
-        self.module, self.loss, self.bound, self.route = module, loss, bound, route
+        self.module, self.loss, self.bound, self.route = module, forgetting(module, loss), bound, route
         self.parameters = [p for p in module.parameters() if p.requires_grad and p.numel()]
-        self._whole = _Lossy(module, loss)
+        self._whole = _Lossy(module, self.loss)
         self._parts = {"fused": self._fused, "hooks": self._by_hooks}.get(route, self._by_vmap)
         wide = [m for m in module.modules() if route == "fused" and type(m) in THIN]
         thin = {id(p) for m in wide for p in m.parameters()}  # never written out record by record
@@ -171,6 +171,21 @@ def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for p in parameters:
             p.requires_grad_()
+
+
+def forgetting(module: nn.Module, loss: Loss) -> Loss:
+    """The loss, after which the module's buffers are as before: what it wrote into them came from the records."""
+
+    def forgetful(x: Tensor, c: Tensor) -> Tensor:
+        before = [(b, b._version, b.clone()) for b in module.buffers()]
+        losses = loss(x, c)
+        with torch.no_grad():
+            for buffer, version, old in before:
+                if buffer._version != version:
+                    buffer.copy_(old)
+        return losses
+
+    return forgetful
 
 
 def finite_rows(t: Tensor) -> Tensor:

@@ -112,9 +112,9 @@ class PrivateRecords:
         module, loss, recipe = seeing[0].module, seeing[0].loss, training.recipe
         clipped = ClippedSum(module, loss, recipe.clip, self_check(module, loss, self.space, self.context))
         rate, steps = recipe.plan(self.total, share)
-        if self.space.sizes:  # frequencies of columns are known: what is left to learn is how they depend
-            warm = min(WARM, MOST_WARM / recipe.total(len(self.known[0])))
-            training.train(objectives, Records(*self.known), until=WARM, share=warm)
+        # what is known is learned first: it is free, and noise hides the rest
+        warm = min(WARM, MOST_WARM / recipe.total(len(self.known[0])))
+        training.train(objectives, Records(*self.known), until=WARM, share=warm)
         if math.isfinite(training.seconds_left):
             steps = min(steps, self._affordable(clipped, rate, training, until))
         sigma = self.budget.training(f"training of {type(module).__name__}", rate, steps, later)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from synthgen.dp.clipping import MARGIN, ROUTES, ClippedSum, Loss, finite_rows
+from synthgen.dp.clipping import MARGIN, ROUTES, ClippedSum, Loss, finite_rows, forgetting
 from synthgen.errors import SynthgenError
 from synthgen.nn.precision import records_apart
 from synthgen.space import EMPTY, Space
@@ -36,7 +36,7 @@ def self_check(module: nn.Module, loss: Loss, space: Space, context: Space = EMP
     Raises:
         SynthgenError: a record's loss changes with the other records of its batch, or no route is right.
     """
-    device = next(module.parameters()).device
+    device, loss = next(module.parameters()).device, forgetting(module, loss)
     (x, c), (other, _) = (_public(space, context, s, device) for s in range(2))
     ordinary = torch.cat([x[:HALF], x[:HALF]])
     with records_apart(), _moved(module), _Still():  # type: ignore[no-untyped-call]

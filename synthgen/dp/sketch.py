@@ -9,15 +9,15 @@ only processes what it said.
 from __future__ import annotations
 
 import math
-import os
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from synthgen.dp.budget import Budget
 from synthgen.dp.ledger import COUNTS, SUM, Charge
 from synthgen.dp.noise import discrete_gaussian
-from synthgen.dp.sgd import GRID, noised
+from synthgen.dp.sgd import GRID, _fresh_draws, noised
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,7 +46,8 @@ class Sketch:
     def __init__(self, x: Floats, label: Ints, held: Floats, budget: Budget, rho: float) -> None:
         self._x, self._label = x[label >= 0], label[label >= 0]
         self.held, self.budget, self.rho = np.maximum(held, 1.0), budget, rho
-        self.random = np.random.default_rng(int.from_bytes(os.urandom(16), "big"))
+        with _fresh_draws(torch.device("cpu")):
+            self.random = np.random.default_rng(int(torch.randint(2**62, ())))
 
     def draw(self, n: int) -> tuple[Floats, Ints]:
         """Made-up vectors (n, D) and their classes (n,), as often as they are held."""

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthgen import __version__, artifact, registry
 from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_image_codec
-from synthgen.data import Dataset, Images, Table, as_dataset
+from synthgen.data import Dataset, Images, Table, as_dataset, as_table, holds_images
 from synthgen.devices import resolve_device, seeded
-from synthgen.dp.budget import Budget
+from synthgen.dp.budget import Budget, check_training
 from synthgen.dp.certificate import certificate
-from synthgen.dp.prepare import Unit, prepare_images, prepare_table
+from synthgen.dp.prepare import Folder, Unit, prepare_images, prepare_table, read_private_images
 from synthgen.dp.rehearsal import rehearse
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.fitted import PLURAL, Fitted, Returns, installed
@@ -185,20 +185,24 @@ class Synthesizer(Fitted):
         name = self.name or self.cls.__name__
         if self.sample or self.keep_rare or self.seed:
             raise BudgetError("under a privacy budget there is no sample, keep_rare or seed of a fit")
-        dataset = as_dataset(data)
-        if dataset.kind not in self.cls.accepts:
-            raise SynthgenError(f"{name} takes {PLURAL[self.cls.accepts[0]]}, not {PLURAL[dataset.kind]}")
-        self.recipe = recipe_for(self.cls, dataset.kind, self.settings, private=True)
-        rehearse(self.cls, self.config, name, dataset.kind)
-        if isinstance(dataset, Images):
-            if self.schema is not None or self.drop or set(self.given) - {LABEL} or unit.column:
-                raise SynthgenError("images have no columns to declare, drop or give, nor one that names a person")
-            prepared = prepare_images(dataset, budget, self.cls.sketch)
+        if isinstance(data, str | Path) and holds_images(data):
+            data = Folder(data)
+        kind = "images" if isinstance(data, Folder | Images) else "table"
+        if kind not in self.cls.accepts:
+            raise SynthgenError(f"{name} takes {PLURAL[self.cls.accepts[0]]}, not {PLURAL[kind]}")
+        if kind == "images" and (self.schema is not None or self.drop or set(self.given) - {LABEL} or unit.column):
+            raise SynthgenError("images have no columns to declare, drop or give, nor one that names a person")
+        self.recipe = recipe_for(self.cls, kind, self.settings, private=True)
+        if rehearse(self.cls, self.config, name, kind):
+            check_training(budget, self.recipe.steps)
+        if kind == "images":
+            images = read_private_images(data, budget) if isinstance(data, Folder) else data
+            prepared = prepare_images(images, budget, self.cls.sketch)
         else:
             codes = self.cls.codes
-            prepared = prepare_table(dataset, self.schema, self.drop, self.given, budget, codes, unit)
+            prepared = prepare_table(as_table(data), self.schema, self.drop, self.given, budget, codes, unit)
         self._codec, self._rows, self.notes = prepared.codec, prepared.records.total, prepared.notes
-        self._returns = "images" if isinstance(dataset, Images) else "pandas"
+        self._returns = "images" if kind == "images" else "pandas"
         self._model = model = self._build().to(self.device)
         seconds = self.max_time
         training = Training(self.recipe, device=self.device, seconds=seconds, report=report, interrupted=interrupted)

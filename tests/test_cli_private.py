@@ -77,7 +77,7 @@ def test_rows_keep_what_columns_have_in_common(model):
         (["--epsilon", 1, "--delta", "1e-6", "--given", "town", "--given", "sport"], "one column can be given"),
         (["--privacy-unit", "town"], "both --epsilon and --delta"),
         (["--epsilon", 1, "--delta", "1e-6", "-g", "trees"], "trees cannot be fitted under a privacy budget"),
-        (["--epsilon", 1, "--delta", "1e-6", "-g", "gmm"], "marginals can"),
+        (["--epsilon", 1, "--delta", "1e-6", "-g", "gmm"], "looks at the records"),
         (["--epsilon", "1e-5", "--delta", "1e-6"], "too small"),
     ],
 )

@@ -79,8 +79,8 @@ STEP = [
     Mutant(
         "mean over the private batch",
         "dp.clipping:ClippedSum.__call__",
-        "return sums",
-        "return [s * 8 / max(1, len(x)) for s in sums]",
+        "total += more",
+        "total += more * 8 / len(x)",
         "rows",
     ),
     Mutant(
@@ -424,7 +424,7 @@ WHOLE = [
     Mutant(
         "latents draw as often as there are records",
         "dp.records:PrivateRecords.normal",
-        "_fresh_draws(self._x.device)",
+        "self._alone(vectors)",
         "torch.no_grad()",
         "latents",
     ),
@@ -439,8 +439,8 @@ WHOLE = [
     Mutant(
         "no rehearsal",
         "synthesizer:Synthesizer._fit_private",
-        "rehearse(self.cls, self.config, name, dataset.kind)",
-        "pass",
+        "rehearse(self.cls, self.config, name, kind)",
+        "False",
         "refusals",
     ),
     Mutant("a seed under a budget", "synthesizer:Synthesizer._fit_private", "or self.seed", "", "refusals"),
@@ -449,7 +449,7 @@ WHOLE = [
         "exact count in the model",
         "synthesizer:Synthesizer._fit_private",
         "prepared.codec, prepared.records.total,",
-        "prepared.codec, len(dataset),",
+        "prepared.codec, len(as_table(data)),",
         "command",
     ),
     Mutant(

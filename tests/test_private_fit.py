@@ -18,7 +18,7 @@ from synthgen.dp.records import PrivateRecords
 from synthgen.errors import BudgetError, SynthgenError
 from synthgen.generator import Generator
 from synthgen.space import EMPTY, Space
-from synthgen.training import Recipe, Training
+from synthgen.training import Objective, Recipe, Training
 
 pytest.importorskip("opendp")
 
@@ -154,16 +154,32 @@ class Counting(Simple):
 
 
 class Keeping(Simple):
-    """Keeps the records that its loss sees."""
+    """Keeps the records that its loss sees, in one of many ways."""
 
-    def __init__(self, space, context, config):
+    def __init__(self, space, context, config, way="in place"):
         super().__init__(space, context, config)
-        self.logits = nn.Linear(1, space.sizes[0])
+        self.way, self.bag, self.net = way, [], nn.Linear(1, space.sizes[0])
+        self.logits = self.net
         self.register_buffer("kept", torch.zeros(1))
+        self.codebook = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def loss(self, x, c):
-        self.kept += x.detach().sum()
-        return nn.functional.cross_entropy(self.logits(x.new_ones(len(x), 1)), x[:, 0].long(), reduction="none")
+        seen = x.detach().sum()[None]
+        if self.way == "in place":
+            self.kept += seen
+        elif self.way == "bound anew":
+            self.kept = self.kept + seen
+        elif self.way == "data":
+            self.kept.data.copy_(seen)
+        elif self.way == "frozen parameter":
+            self.codebook.data.copy_(seen)
+        elif self.way == "new buffer":
+            self.register_buffer("fresh", seen)
+        elif self.way == "list":
+            self.bag.append(seen)
+        else:
+            self.cache = seen
+        return nn.functional.cross_entropy(self.net(x.new_ones(len(x), 1)), x[:, 0].long(), reduction="none")
 
 
 class Unwilling(Simple):
@@ -187,14 +203,21 @@ def test_a_strangers_generator_is_private_by_writing_nothing(people):
     assert budget.spent() > 4.9
 
 
-def test_what_a_loss_writes_into_buffers_is_forgotten():
+WAYS = ["in place", "bound anew", "data", "frozen parameter", "new buffer", "list", "attribute"]
+
+
+@pytest.mark.parametrize("part", ["whole", "network"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_loss_writes_into_its_generator_is_forgotten(way, part):
     space = Space((2,), (3, 4), (False, False))
-    model, x = Keeping(space, EMPTY, Keeping.Config()), torch.ones(50, 2)
+    model, x = Keeping(space, EMPTY, Keeping.Config(), way), torch.ones(50, 2)
     records = PrivateRecords(x, torch.zeros(50, 0), space, EMPTY, (0 * x, x[:, :0]), 50, Budget(5.0, 1e-6))
-    before = model.logits.bias.detach().clone()
-    records.train(Training(Recipe(steps=3, batch_size=20)), model.objectives(), 1.0, 1.0, 0.0)
-    assert (model.logits.bias != before).any()
-    assert model.kept.item() == 0
+    before = model.net.bias.detach().clone()
+    objective = Objective(model if part == "whole" else model.net, model.loss)
+    records.train(Training(Recipe(steps=3, batch_size=20)), [objective], 1.0, 1.0, 0.0)
+    assert (model.net.bias != before).any()
+    left = [model.kept, model.codebook, getattr(model, "fresh", x[:0]), getattr(model, "cache", x[:0]), *model.bag]
+    assert not any(t.any() for t in left)
 
 
 @pytest.mark.parametrize("cls", [Batched, Curious, Counting, Unwilling, Broken], ids=lambda c: c.__name__)

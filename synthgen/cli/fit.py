@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--delta", type=float, help="Its delta, such as 1e-6: less than one in the number of records.")
 @click.option("--ledger", type=click.Path(), help="A private file that adds up what all fits on these data have spent.")
 @click.option("--privacy-unit", metavar="COL", help="Protect all records of a person together, whom a column names.")
-@click.option("--unit-records", type=click.IntRange(1), default=1, help="How many records of each person are kept.")
+@click.option("--unit-records", type=click.IntRange(1), help="How many records of each person are kept.  [1]")
 @click.option("--keep-rare", is_flag=True, help="Keep values that fewer than 5 records hold.")
 @click.option("--preview", type=click.Path(), help="Where a sheet of images drawn so far goes.  [OUT.preview.png]")
 @image_options
@@ -70,7 +70,7 @@ def fit(
     delta: float | None,
     ledger: str | None,
     privacy_unit: str | None,
-    unit_records: int,
+    unit_records: int | None,
     keep_rare: bool,
     preview: str | None,
     size: int | None,
@@ -88,9 +88,11 @@ def fit(
     start = time.monotonic()
     console = Console(quiet, as_json)
     _check_model_path(Path(out))
-    if epsilon is not None or delta is not None or ledger is not None or privacy_unit is not None:
+    if epsilon is not None or delta is not None or ledger is not None or privacy_unit is not None or unit_records:
+        if privacy_unit == "" or (unit_records and privacy_unit is None):
+            raise SynthgenError("--privacy-unit names the column that tells persons apart; say which")
         refused: dict[str, object] = {"--seed": seed is not None, "--sample": sample, "--resume": resume}
-        refused |= {"--keep-rare": keep_rare, "--preview": preview}
+        refused |= {"--keep-rare": keep_rare, "--preview": preview, "--strict": strict}
         private = Request(
             data,
             out,
@@ -101,7 +103,7 @@ def fit(
             epsilon,
             delta,
             ledger,
-            (privacy_unit or "", unit_records),
+            (privacy_unit or "", unit_records or 1),
             dict[str, Any](delimiter=delimiter, encoding=encoding, size=size, aspect=aspect),
         )
         fit_private(private, [option for option, said in refused.items() if said], console)

@@ -12,15 +12,17 @@ from synthgen.cli.options import check_folder, settings_of
 from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
 if TYPE_CHECKING:
-    from synthgen.data import Dataset, Table
+    from synthgen.data import Table
     from synthgen.dp.budget import Budget
+    from synthgen.dp.prepare import Folder
 
-AUTO = {"table": "marginals", "images": "vae"}  # a fixed public rule, from measurements on public data
+AUTO = {"table": "marginals", "images": "gmm"}  # a fixed public rule, from measurements on public data
 REASONS = {
     "--seed": "known noise protects nothing",
     "--sample": "say --epsilon for all records; sampling is not accounted for yet",
     "--resume": "what an interrupted fit paid for is spent; fit again",
     "--keep-rare": "what few records hold is what it protects",
+    "--strict": "which files can be read would tell of them",
     "--preview": "it shows unfinished work, which nothing pays for",
 }
 
@@ -92,11 +94,11 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
     )
 
 
-def _read(asked: Request, budget: Budget) -> tuple[Dataset, list[str]]:
+def _read(asked: Request, budget: Budget) -> tuple[Table | Folder, list[str]]:
     """The raw data, of which nothing is told that is not paid for; and what earlier fits on them have spent."""
     from synthgen.data import holds_images
     from synthgen.data.table import read_table
-    from synthgen.dp.prepare import read_private_images
+    from synthgen.dp.prepare import Folder
     from synthgen.schema import Dialect
 
     reading = asked.reading
@@ -104,7 +106,7 @@ def _read(asked: Request, budget: Budget) -> tuple[Dataset, list[str]]:
         if asked.schema_path or reading["delimiter"] or reading["encoding"]:
             raise SynthgenError(f"{asked.data} holds images; --schema, --delimiter and --encoding are for tables")
         said = _open_ledger(asked, asked.data, budget)
-        return read_private_images(asked.data, reading["size"], reading["aspect"] or "crop", budget), said
+        return Folder(asked.data, reading["size"], reading["aspect"] or "crop"), said
     if reading["size"] or reading["aspect"]:
         raise SynthgenError(f"{asked.data} is a table; --size and --aspect are for images")
     known = {k: reading[k] for k in ("delimiter", "encoding") if reading[k]}
@@ -126,10 +128,11 @@ def _open_ledger(asked: Request, data: Table | str, budget: Budget) -> list[str]
     if not (fits := recorded(asked.ledger, source)):
         return []
     times = "once" if len(fits) == 1 else f"{len(fits)} times"
-    spent = total_epsilon(queries(charge for charges in fits.values() for charge in charges), budget.delta)
+    before = [charge for charges in fits.values() for charge in charges]
+    spent, delta = total_epsilon(queries(before), budget.delta), budget.delta + sum(c.delta for c in before)
     return [
         f"these data were fitted {times} before: together those fits spent epsilon {spent:.3g} at delta "
-        f"{budget.delta:g}; whoever holds all models has the protection of the sum"
+        f"{delta:g}; whoever holds all models has the protection of the sum"
     ]
 
 

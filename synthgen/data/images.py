@@ -141,7 +141,7 @@ def read_images(
         strict: a file that cannot be read is an error, not a note.
         schema: a model's, whose mode, size and classes the images get.
         report: called with the share done.
-        form: the mode and size that images get, whatever theirs; its classes do not matter.
+        form: the mode and size that images get, whatever theirs; their classes are then the paths of their folders.
 
     Raises:
         SynthgenError: there is no image, none that can be read, a class that `schema` lacks, or a hostile zip.
@@ -152,7 +152,7 @@ def read_images(
     if aspect not in get_args(Aspect):
         raise SynthgenError(f"there is no aspect {aspect!r}; {near(aspect, get_args(Aspect))}")
     with source(Path(path)) as files:
-        classes = _classes(files)
+        classes = _classes(files) if form is None else _folders(files)
         reading = _Reading(files, strict, report or (lambda done: None))
         headers = reading.headers(list(classes))
         target = schema or form or _common(headers, size)
@@ -174,7 +174,7 @@ def read_images(
 def survey(path: str | Path) -> tuple[list[str], list[str]]:
     """The mode (L or RGB) and the size, as "28 x 28", of each image whose header can be read."""
     with source(Path(path)) as files:
-        headers = _Reading(files, False, lambda done: None).headers(list(_classes(files)))
+        headers = _Reading(files, False, lambda done: None).headers(list(_folders(files)))
     return ["L" if h.grey else "RGB" for h in headers], [f"{h.size[0]} x {h.size[1]}" for h in headers]
 
 
@@ -203,6 +203,11 @@ def _classes(files: Source) -> dict[str, str]:
             "folders are classes: put every image into one, or none"
         )
     return found if inner else _labelled(files, found, posixpath.join(root, METADATA))
+
+
+def _folders(files: Source) -> dict[str, str]:
+    """The images in order, each with the path of its folder as its class, which no other image has a say in."""
+    return {name: _clean(posixpath.dirname(name)) for name in sorted(filter(is_image, files.names))}
 
 
 def _root(names: list[str], marked: set[str]) -> str:

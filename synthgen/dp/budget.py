@@ -14,6 +14,7 @@ from synthgen.dp.ledger import SUM, TRAINING, Charge, queries
 from synthgen.errors import BudgetError
 
 THRESHOLDS = 0.1  # of delta, for labels that thresholds may let through
+MOST_EPSILON, MOST_STEPS = 20, 1_000_000  # of trainings
 FINE = 1e-9  # relative: what rounding may add
 
 
@@ -34,9 +35,9 @@ class Budget:
     """
 
     def __init__(self, epsilon: float, delta: float, keep: Callable[[str, Charge], None] = _forget) -> None:
-        if not 0 < epsilon < 1e6:
-            raise BudgetError(f"epsilon is {epsilon:g}; it must be greater than 0")
-        if not 0 < delta < 1:
+        if not 1e-6 <= epsilon < 1e6:
+            raise BudgetError(f"epsilon is {epsilon:g}; it must be greater than 0, and at least 1e-6")
+        if not 1e-100 <= delta < 1:
             raise BudgetError(f"delta is {delta:g}; it must lie between 0 and 1, such as 1e-6")
         self.epsilon, self.delta, self.keep = epsilon, delta, keep
         self.rho, self.thresholds = rho_of(epsilon, delta * (1 - THRESHOLDS)), delta * THRESHOLDS
@@ -94,3 +95,11 @@ class Budget:
 
     def _cost(self, *more: Charge) -> float:
         return total_epsilon(queries([*self.ledger, *more]), self._delta)
+
+
+def check_training(budget: Budget, steps: int) -> None:
+    """Raise BudgetError where accountants could not count a training in bearable time, before anything is charged."""
+    if budget.epsilon > MOST_EPSILON:
+        raise BudgetError(f"epsilon {budget.epsilon:g} promises nothing of a training; choose {MOST_EPSILON} at most")
+    if steps > MOST_STEPS:
+        raise BudgetError(f"{steps} steps are more than a budget can count; choose {MOST_STEPS} at most")

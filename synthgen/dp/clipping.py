@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from synthgen.dp import noise
-from synthgen.dp.ghosts import FORMULAS, THIN, Part, Whole, joined
+from synthgen.dp.ghosts import FORMULAS, Part, Whole, joined
 from synthgen.nn.precision import records_apart
 
 MEMORY = 1 << 30  # bytes for the gradients of single records; a batch that needs more is worked on in parts
@@ -42,14 +42,12 @@ class ClippedSum:
     def __init__(self, module: nn.Module, loss: Loss, bound: float, route: str = ROUTES[0]) -> None:
         if not 0 < bound < math.inf:
             raise ValueError(f"the bound of a gradient's norm is {bound}")
-        self.module, self.loss, self.bound, self.route = module, forgetting(module, loss), bound, route
+        self.module, self.loss, self.bound, self.route = module, loss, bound, route
         self.parameters = [p for p in module.parameters() if p.requires_grad and p.numel()]
-        self._whole = _Lossy(module, self.loss)
+        self._owners = owners(module, loss)
+        self._whole = _Lossy(module, loss)
         self._parts = {"fused": self._fused, "hooks": self._by_hooks}.get(route, self._by_vmap)
-        wide = [m for m in module.modules() if route == "fused" and type(m) in THIN]
-        thin = {id(p) for m in wide for p in m.parameters()}  # never written out record by record
-        entries = sum(p.numel() for p in self.parameters if id(p) not in thin)
-        self._at_once = max(1, MEMORY // (16 * entries + 65536))
+        self._at_once = 0  # records worked on together; found when one is there
 
     def __call__(self, x: Tensor, c: Tensor, shares: Tensor | None = None) -> list[Tensor]:
         """The sum, a float64 tensor for each trainable parameter.
@@ -61,9 +59,11 @@ class ClippedSum:
         """
         sums = [torch.zeros_like(p, dtype=torch.float64) for p in self.parameters]
         bounds = self.bound * (x.new_ones(len(x), dtype=torch.float64) if shares is None else shares)
-        parts = zip(*(torch.split(t, self._at_once) for t in (x, c, bounds)), strict=True) if len(x) else ()
+        if not len(x):
+            return sums
         with records_apart():
-            for part in parts:
+            self._at_once = self._at_once or max(1, MEMORY // self._bytes(x[:1], c[:1]))
+            for part in zip(*(torch.split(t, self._at_once) for t in (x, c, bounds)), strict=True):
                 for total, more in zip(sums, self._clipped(*part), strict=True):
                     total += more
         return sums
@@ -72,10 +72,27 @@ class ClippedSum:
         sound = finite_rows(x) & finite_rows(c)
         if not bool(sound.all()):  # a network need not even see them: some would stop with an error
             x, c = (t.masked_fill(~sound.reshape(-1, *[1] * (t.dim() - 1)), 0.0) for t in (x, c))
-        parts = self._parts(x, c)
+        with undone(self._owners):
+            parts = self._parts(x, c)
         norms = torch.stack([p.squares() for p in parts]).sum(0).sqrt()
         kept, weight = norms.isfinite() & sound, shrunk(norms, bounds)
         return [p.total(weight, kept).reshape(q.shape) for p, q in zip(parts, self.parameters, strict=True)]
+
+    def _bytes(self, x: Tensor, c: Tensor) -> int:
+        """About how much memory a record takes, found with one that is made of zeros."""
+        if self.route != "fused":
+            return 65536 + 16 * sum(p.numel() for p in self.parameters)
+        numbers: list[int] = []
+
+        def count(layer: nn.Module, given: tuple[Any, ...], out: Tensor) -> None:
+            fed = given[0].numel() if given and isinstance(given[0], Tensor) else 0
+            times = math.prod(layer.kernel_size) if isinstance(layer, nn.Conv2d) else 1
+            numbers.append(out.numel() + fed * times)
+
+        layers = [m for m in self.module.modules() if type(m) in FORMULAS]
+        with torch.no_grad(), undone(self._owners), _hooked(layers, count):
+            self.loss(torch.zeros_like(x), torch.zeros_like(c))
+        return 65536 + 24 * sum(numbers)  # as fed, and twice in float64
 
     def _fused(self, x: Tensor, c: Tensor) -> list[Part]:
         """In one pass forwards and one backwards, to the outputs of layers and not to their parameters."""
@@ -173,17 +190,46 @@ def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
             p.requires_grad_()
 
 
+KINDS = (list, dict, set)  # of attributes that are changed in place
+
+
+def owners(module: nn.Module, function: Callable[..., Any]) -> list[nn.Module]:
+    """The module, and the one whose method a function is."""
+    owner = getattr(function, "__self__", None)
+    return [owner, module] if isinstance(owner, nn.Module) else [module]
+
+
+@contextlib.contextmanager
+def undone(roots: Sequence[nn.Module]) -> Iterator[None]:
+    """A block after which modules hold what they held: what a loss writes into them comes from the records.
+
+    Attributes, buffers, parameters that are not trained, lists and the like; what it writes elsewhere is its author's.
+    """
+    modules = {id(m): m for root in roots for m in root.modules()}.values()
+    tensors = {id(t): t for m in modules for t in (*m.buffers(False), *m.parameters(False)) if not t.requires_grad}
+    kept = [(t, t.detach().clone()) for t in tensors.values()]
+    held = [
+        (m, dict(vars(m)), [(v, v.copy()) for v in vars(m).values() if type(v) in (list, dict, set)]) for m in modules
+    ]
+    try:
+        yield
+    finally:
+        for module, names, collections in held:
+            vars(module).clear()
+            vars(module).update(names)
+            for now, before in collections:
+                now.clear()
+                now.extend(before) if isinstance(now, list) else now.update(before)
+        for tensor, old in kept:
+            tensor.data.copy_(old)
+
+
 def forgetting(module: nn.Module, loss: Loss) -> Loss:
-    """The loss, after which the module's buffers are as before: what it wrote into them came from the records."""
+    """The loss, after which nothing that it wrote into modules is left."""
 
     def forgetful(x: Tensor, c: Tensor) -> Tensor:
-        before = [(b, b._version, b.clone()) for b in module.buffers()]
-        losses = loss(x, c)
-        with torch.no_grad():
-            for buffer, version, old in before:
-                if buffer._version != version:
-                    buffer.copy_(old)
-        return losses
+        with undone(owners(module, loss)):
+            return loss(x, c)
 
     return forgetful
 

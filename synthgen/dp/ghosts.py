@@ -200,4 +200,3 @@ FORMULAS: dict[type[nn.Module], Formula] = {
     Grouped: _grouped,
     Seeing: _seeing,
 }
-THIN = (nn.Linear, nn.Conv2d, nn.Embedding, Grouped, Seeing)  # whose weights' gradients are never written out

@@ -97,6 +97,7 @@ def keeper(path: str | Path, source: str) -> Callable[[str, Charge], None]:
 @contextmanager
 def _alone(path: Path) -> Iterator[BinaryIO]:
     """A ledger to append whole lines to, while no other fit does."""
+    _check_file(path)
     with path.open("ab+") as file:
         if os.name == "posix":
             import fcntl
@@ -114,6 +115,11 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
             else:
                 file.write(b"\n")
         yield file
+
+
+def _check_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ResourceError(f"the ledger {path} is no plain file; give another")
 
 
 def _flush_folder(path: Path) -> None:
@@ -153,6 +159,7 @@ def entries(path: str | Path) -> list[Entry]:
     path = Path(path)
     if not path.exists():
         return []
+    _check_file(path)
     try:
         *lines, last = path.read_bytes().split(b"\n")
         return [_entry(line) for line in (lines if _cut_off(last) else [*lines, last])]

@@ -91,9 +91,14 @@ def prepare_table(
         SynthgenError: a column is not there.
     """
     names = table.data.column_names
-    for name in (*drop, *given, *(declared.names if declared else ())):
+    for name in (*drop, *given, *([unit.column] if unit.column else []), *(declared.names if declared else ())):
         if name not in names:
             raise SynthgenError(f"there is no column {name!r}; {near(name, names)}")
+    if unit.column in (*drop, *given):
+        raise BudgetError(f"column {unit.column!r} names the persons; it can be neither dropped nor given")
+    for column in declared.columns if declared else ():
+        if isinstance(column.minimum, float) and isinstance(column.maximum, float) and column.minimum > column.maximum:
+            raise SynthgenError(f"column {column.name!r} is declared with minimum {column.minimum} above its maximum")
     if declared and (rules := [r.text for r in declared.parsed_rules() if r.kind == "combinations"]):
         raise BudgetError(
             f"the rule {rules[0]!r} lists what occurs in the data, which no budget pays for yet; remove it"
@@ -126,15 +131,17 @@ def _encoded(codec: Codec, rows: Table) -> tuple[Tensor, Tensor]:
     return x, codec.embed_context(context)
 
 
-def read_private_images(path: str | Path, size: int | None, aspect: Aspect, budget: Budget) -> Images:
-    """Read images of a folder in the mode and size that most have, which the budget pays for.
+class Folder(NamedTuple):
+    """Images that are not read yet: where they lie, a public side of squares, and how they become squares."""
 
-    Args:
-        path: of the folder or zip.
-        size: a public side of squares, in place of the commonest size.
-        aspect: how an image gets another shape.
-        budget: that pays.
-    """
+    path: str | Path
+    size: int | None = None
+    aspect: Aspect = "crop"
+
+
+def read_private_images(folder: Folder, budget: Budget) -> Images:
+    """Read images in the mode and size that most have, which the budget pays for."""
+    path, size, aspect = folder
     modes, sizes = survey(path)
     private = PrivateTable(pa.table({"mode": modes, "size": sizes}), budget)
     price, passed = IMAGES["form"] * budget.rho / 2, budget.thresholds / 4

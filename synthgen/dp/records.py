@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthgen.dp.budget import Budget
-from synthgen.dp.clipping import ClippedSum
+from synthgen.dp.clipping import ClippedSum, owners, undone
 from synthgen.dp.codes import PrivateCodes
 from synthgen.dp.ledger import SUM, Charge
 from synthgen.dp.selfcheck import self_check
 from synthgen.dp.sgd import GRID, Plan, _fresh_draws, noised, private_steps
 from synthgen.errors import BudgetError
 from synthgen.nn.batches import in_batches
+from synthgen.nn.precision import records_apart
 from synthgen.records import Encoder, Records
 from synthgen.space import Space
 from synthgen.training import Objective, Training
@@ -82,7 +84,14 @@ class PrivateRecords:
     def mapped(self, encoder: Encoder) -> PrivateRecords:
         """The same records, each encoded on its own."""
         made = (encoder.encode(self.known[0]), self.known[1])
-        return self._like(encoder.encode(self._x), self._c, encoder.space, made)
+        with self._alone(encoder.encode):
+            return self._like(encoder.encode(self._x), self._c, encoder.space, made)
+
+    @contextlib.contextmanager
+    def _alone(self, function: Callable[..., Tensor]) -> Iterator[None]:
+        """A block in which a function may see each record by itself, and after which it left no trace."""
+        with _fresh_draws(self._x.device), records_apart(), undone(owners(nn.Module(), function)):
+            yield
 
     def _like(self, x: Tensor, c: Tensor, space: Space, known: tuple[Tensor, Tensor]) -> PrivateRecords:
         same = PrivateRecords(x, c, space, self.context, known, self.total, self.budget, self._persons, self._most)
@@ -164,7 +173,7 @@ class PrivateRecords:
         drawn, of = [], []
         for c in classes:
             mine = (self._c == c).all(1)
-            with _fresh_draws(self._x.device):
+            with self._alone(vectors):
                 z = in_batches(vectors, AT_ONCE, self._x[mine], self._c[mine]).double()
             z = z.where(z.isfinite().all(1, keepdim=True), 0.0)
             z = z * (bound / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)

@@ -28,8 +28,11 @@ class _Free(Budget):
         return 1.0
 
 
-def rehearse(cls: type[Generator], config: BaseModel, name: str, kind: str) -> None:
+def rehearse(cls: type[Generator], config: BaseModel, name: str, kind: str) -> bool:
     """Fit a generator for two steps on random records behind a budget that costs nothing.
+
+    Returns:
+        whether it trains.
 
     Raises:
         BudgetError: it cannot be fitted under a budget; the text says why.
@@ -51,3 +54,4 @@ def rehearse(cls: type[Generator], config: BaseModel, name: str, kind: str) -> N
     except Exception as error:  # whatever a stranger's generator does with records that are none
         text = f"{type(error).__name__}: {error}"
         raise BudgetError(f"{name} cannot be fitted under a privacy budget, its fit ends with {text}") from error
+    return any(charge.mechanism == TRAINING for charge in budget.ledger)

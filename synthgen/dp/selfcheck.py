@@ -36,12 +36,12 @@ def self_check(module: nn.Module, loss: Loss, space: Space, context: Space = EMP
     Raises:
         SynthgenError: a record's loss changes with the other records of its batch, or no route is right.
     """
-    device, loss = next(module.parameters()).device, forgetting(module, loss)
+    device, alone = next(module.parameters()).device, forgetting(module, loss)
     (x, c), (other, _) = (_public(space, context, s, device) for s in range(2))
     ordinary = torch.cat([x[:HALF], x[:HALF]])
     with records_apart(), _moved(module), _Still():  # type: ignore[no-untyped-call]
-        _check_independence(loss, ordinary, torch.cat([ordinary[:HALF], other[HALF:].nan_to_num()]), c)
-        truth, bound = _one_by_one(module, loss, x, c)
+        _check_independence(alone, ordinary, torch.cat([ordinary[:HALF], other[HALF:].nan_to_num()]), c)
+        truth, bound = _one_by_one(module, alone, x, c)
         for route in ROUTES:
             with contextlib.suppress(Exception):  # a network may fail under transforms in any way it likes
                 found = torch.cat([s.flatten() for s in ClippedSum(module, loss, bound, route)(x, c)])

@@ -37,7 +37,8 @@ SMALL = {  # what makes each family quick
     "gan": {"width": 8, "depth": 1, "latent": 4, "steps": 5},
     "vae": {"width": 8, "depth": 1, "latent": 4, "steps": 5},
 }
-PRIVATE = [name for name in registry.available() if registry.load(name).private]
+TABLELESS = ["gmm"]  # which learns from what is known of images, and of tables nothing
+PRIVATE = [n for n in registry.available() if registry.load(n).private and n not in TABLELESS]
 KINDS = [(name, kind) for name in PRIVATE for kind in registry.load(name).accepts]
 SPACES = {
     "table": [Space((3,), (3, 6, 12), (False, True, True)), Space((3,), (0, 0, 5), (False,) * 3)],

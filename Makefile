@@ -41,5 +41,5 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(RUN) -m pip install --quiet --editable ".[test,images,dp]"
+	$(RUN) -m pip install --quiet --editable ".[test,images,dp,imblearn,ray]"
 	touch $@

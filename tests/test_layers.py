@@ -12,8 +12,9 @@ import synthgen
 ROOT = Path(__file__).parents[1]
 PLUGINS = "PLUGINS"
 LAYERS = """
-10 cli
-9 compare · dp.audit
+11 cli
+10 release
+9 compare · dp.audit · augment · shards
 8 synthesizer · report.evaluate
 7 fitted · report · baselines
 6 inference · dp.prepare · dp.rehearsal · metrics.fidelity · metrics.membership · metrics.disclosure
@@ -22,7 +23,7 @@ LAYERS = """
 3 data · codec.base · latent
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator
 2 artifact · dp
-1 schema · files · devices · training · nn
+1 schema · files · devices · distributed · training · nn
 0 errors · space · records · rules · formats · codec.made · codec.rare · metrics.score
 """
 LEVEL = {

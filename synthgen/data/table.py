@@ -125,7 +125,9 @@ def read_table(path: Path, dialect: Dialect | None = None, raw: bool = False) ->
         with path.open("rb") as file:
             head = file.read(4)
         if head == b"PAR1" or path.suffix == ".parquet":
-            return _checked(pq.read_table(path).replace_schema_metadata(None))
+            stored = pq.read_table(path).replace_schema_metadata(None)
+            stored.validate(full=True)  # a hostile file may hold text that is no UTF-8, or indices that lead astray
+            return _checked(stored)
         data, found = read_csv(path, dialect, escaped=not raw)
         return _checked(data, found)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

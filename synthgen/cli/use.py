@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synthgen.cli.console import Console
+from synthgen.cli.console import Console, one_line
 from synthgen.cli.options import check_file, output_options, raw_option, read_like, reading_options
 from synthgen.errors import SynthgenError
 
@@ -122,7 +122,10 @@ def anomalies(
     scores = synthesizer.anomalies(dataset, seed=seed)
     judge = synthesizer.judged_by
     if isinstance(dataset, Images):
-        table, places = Table(pa.table({"file": dataset.files, "label": dataset.names})), list(dataset.files)
+        table, places = (
+            Table(pa.table({"file": dataset.files, "label": dataset.names})),
+            list(map(one_line, dataset.files)),
+        )
     else:
         table, places = dataset, [f"row {i + 1}" for i in range(len(dataset))]
     name = "anomaly" if "anomaly" not in table.data.column_names else "anomaly_score"

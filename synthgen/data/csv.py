@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from synthgen.data.formulas import unescape_table
+from synthgen.data.limits import gunzip
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect
 
@@ -60,8 +61,8 @@ def _bytes(path: Path) -> bytes:
     if not raw.startswith(b"\x1f\x8b"):
         return raw
     try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(raw, path)
+    except (EOFError, zlib.error) as error:
         raise SynthgenError(f"{path} is a damaged gzip file: {error}") from error
 
 

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from synthgen.data.cells import render
 from synthgen.data.csv import CsvWriter, read_csv
 from synthgen.data.formulas import escape, escape_names
+from synthgen.data.limits import check_size
 from synthgen.data.marks import Mark, with_mark
-from synthgen.errors import SynthgenError
+from synthgen.errors import ResourceError, SynthgenError
 from synthgen.files import replacing
 from synthgen.schema import Dialect, Schema, infer_schema
 
@@ -125,15 +126,27 @@ def read_table(path: Path, dialect: Dialect | None = None, raw: bool = False) ->
         with path.open("rb") as file:
             head = file.read(4)
         if head == b"PAR1" or path.suffix == ".parquet":
-            stored = pq.read_table(path).replace_schema_metadata(None)
-            stored.validate(full=True)  # a hostile file may hold text that is no UTF-8, or indices that lead astray
-            return _checked(stored)
+            return _checked(_read_parquet(path))
         data, found = read_csv(path, dialect, escaped=not raw)
         return _checked(data, found)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SynthgenError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from error
+    except pa.ArrowMemoryError as error:
+        raise ResourceError(f"{path} needs more memory than there is; take fewer rows or columns") from error
+    except (pa.ArrowException, UnicodeError) as error:
+        raise SynthgenError(f"{path} is no readable Parquet file: {_first_line(error)}") from error
     except OSError as error:
-        raise SynthgenError(f"cannot read {path}: {error.strerror or str(error).splitlines()[0]}") from error
+        raise SynthgenError(f"cannot read {path}: {error.strerror or _first_line(error)}") from error
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        check_size(path, file.metadata.num_rows, file.metadata.num_columns)
+        stored = file.read().replace_schema_metadata(None)
+    stored.validate(full=True)  # a hostile file may hold text that is no UTF-8, or indices that lead astray
+    return stored
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _checked(data: pa.Table, dialect: Dialect | None = None, frame: dict[str, str] | None = None) -> Table:

@@ -169,3 +169,6 @@ def test_classes_of_images_and_their_folders_run_nowhere(tmp_path):
         rows = list(csv.reader(file))
     assert not any(is_formula(cell) for row in rows for cell in row)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["_+1", "_-x", "_=1+1", "box", "metadata.csv"]
+    assert sorted(read(tmp_path / "out").names) == sorted(images.names)  # though no folder has them
+    write(images, tmp_path / "out.zip")
+    assert sorted(read(tmp_path / "out.zip").names) == sorted(images.names)

@@ -152,6 +152,7 @@ def _folders(classes: tuple[str, ...]) -> list[str]:
 
 
 def _safe(part: str) -> str:
+    part = "".join(c if c.isprintable() else "_" for c in part)
     part = _FORBIDDEN.sub("_", part).encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
     if part != part.rstrip(". "):
         part = part.rstrip(". ") + "_"

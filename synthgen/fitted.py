@@ -15,11 +15,12 @@ from torch import Tensor
 
 from synthgen import inference, registry
 from synthgen.codec import Codec, ImageCodec, TableCodec
-from synthgen.data import Dataset, Images, ImageSchema, Table, as_dataset, as_table, writer
+from synthgen.data import Dataset, Images, ImageSchema, Mark, Table, as_dataset, as_table, mark, writer
 from synthgen.devices import seeded
 from synthgen.errors import SynthgenError
 from synthgen.generator import ABILITIES, Generator, abilities
 from synthgen.inference import Chunk, chunks
+from synthgen.schema import unescaped
 
 JUDGES = ("log_prob", "bound", "reconstruction")  # what anomalies are told by, the best first
 PLURAL = {"table": "tables", "images": "images"}
@@ -41,6 +42,7 @@ class Fitted:
         self._codec: Codec | None = None
         self._model: Generator | None = None
         self._returns: Returns = "pandas"
+        self.certificate: dict[str, Any] | None = None
 
     @property
     def codec(self) -> Codec:
@@ -91,17 +93,22 @@ class Fitted:
         *,
         seed: int = 0,
         given: Given | Any = None,
+        raw: bool = False,
+        prefix: str = "",
         report: Callable[[float], None] = lambda done: None,
     ) -> None:
         """Draw n new records into a file or folder, in memory that does not grow with n.
 
-        It looks like what was fitted on, and appears whole or not at all.
+        It looks like what was fitted on, and appears whole or not at all. Parquet files and images say that they
+        are synthetic.
 
         Args:
             path: a `.csv`, `.csv.gz` or `.parquet` file for rows; a folder or a `.zip` for images.
             n: number of records.
             seed: the same seed gives the same file.
             given: as in `generate`.
+            raw: in a CSV, put no ' before what a spreadsheet would run.
+            prefix: begins the name of each column of a table.
             report: called with the share done.
 
         Raises:
@@ -109,10 +116,19 @@ class Fitted:
             ResourceError: the disk is full or the place not writable.
         """
         done = 0
-        with writer(path, self.codec.dataset_schema) as output:
+        schema = self.codec.dataset_schema
+        if isinstance(schema, ImageSchema) and (raw or prefix):
+            raise SynthgenError("images have no columns to give a prefix to, and no cells to leave raw")
+        schema = unescaped(schema) if raw else schema
+        with writer(path, schema, self.mark, prefix) as output:
             for part in self.stream(n, seed=seed, given=given):
                 output.write(part)  # type: ignore[arg-type]
                 report((done := done + len(part)) / n)
+
+    @property
+    def mark(self) -> Mark:
+        """What drawn records say of themselves: that they are synthetic, by whom made, and what is promised."""
+        return mark(self._called, self.certificate)
 
     def _chunk(self, seed: int, k: int, start: int, size: int, given: Table | None) -> Dataset:
         """Chunk k of a generation, from record `start` on."""

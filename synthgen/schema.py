@@ -32,6 +32,7 @@ class Dialect(_Strict):
     encoding: str = "utf-8"
     space: bool = Field(False, description="a blank follows each delimiter")
     newline: Literal["\n", "\r\n"] = "\n"
+    escaped: bool = Field(True, description="cells that a spreadsheet would run have a ' before them")
 
 
 class Column(_Strict):
@@ -137,6 +138,11 @@ class Schema(_Strict):
             return cls.model_validate(body)
         except ValidationError as error:
             raise SynthgenError(f"{source}: {explain(error)}") from error
+
+
+def unescaped(schema: Schema) -> Schema:
+    """The schema of a table whose CSV is written with cells as they are."""
+    return schema.model_copy(update={"csv": (schema.csv or Dialect()).model_copy(update={"escaped": False})})
 
 
 def explain(error: ValidationError) -> str:

@@ -103,7 +103,6 @@ class Synthesizer(Fitted):
         self.seed, self.max_time, self.keep_rare = seed, max_time, keep_rare
         super().__init__(self.name or self.cls.__name__, resolve_device(device))
         self.notes: list[str] = []
-        self.certificate: dict[str, Any] | None = None
         self._rows = 0
 
     def fit(

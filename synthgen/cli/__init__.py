@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import click
 from synthgen import __version__
 from synthgen.cli.audit import audit
 from synthgen.cli.compare import compare
-from synthgen.cli.console import printable
+from synthgen.cli.console import remark
 from synthgen.cli.fit import fit
 from synthgen.cli.generate import generate
 from synthgen.cli.inspect import info, list_, schema
@@ -46,6 +47,8 @@ for command in (list_, info, schema, fit, generate, impute, anomalies, interpola
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; every error is one line on stderr and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal need not know every letter that data hold
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
         app.main(
@@ -83,5 +86,5 @@ def _fail(error: Exception) -> None:
 
 
 def _exit(text: str, code: int) -> None:
-    print(f"synthgen: {printable(' '.join(text.split()))}", file=sys.stderr)
+    print(f"synthgen: {remark(text)}", file=sys.stderr)
     sys.exit(code)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from synthgen.cli.console import Console, interruptible
+from synthgen.cli.console import Console, interruptible, one_line
 from synthgen.cli.options import Seconds, check_file, output_options, read_data, reading_options
 from synthgen.errors import Interrupted, SynthgenError
 
@@ -79,7 +79,7 @@ def compare(
     if out is not None:
         found.summary.write(out)
     table = next(b for b in found.summary.sections[0].blocks if isinstance(b, Rows))
-    verdict = [f"{WORDS.get(f.kind, f.kind):>9}  {f.text}" for f in found.summary.verdict]
+    verdict = [f"{WORDS.get(f.kind, f.kind):>9}  {one_line(f.text)}" for f in found.summary.verdict]
     text = "\n".join([*verdict, "", *rows_text(table), *(["", f"{out}: the page"] if out else [])])
     console.result(
         text,

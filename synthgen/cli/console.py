@@ -1,6 +1,7 @@
 """What the command line shows: the result on stdout, all else on stderr."""
 
 import json
+import re
 import signal
 import sys
 import time
@@ -8,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+MOST = 300  # characters of a name in a remark
 
 
 class Console:
@@ -21,12 +24,12 @@ class Console:
         """A remark, on stderr."""
         if not self.quiet:
             self._end_line()
-            print(printable(text), file=sys.stderr)
+            print(remark(text), file=sys.stderr)
 
     def result(self, text: str, **fields: Any) -> None:
         """The result, on stdout: the text, or with --json the fields."""
         self._end_line()
-        print(json.dumps(fields, ensure_ascii=False) if self.as_json else printable(text))
+        print(json_text(fields) if self.as_json else printable(text))
 
     def progress(self, what: str) -> Callable[..., None]:
         """A function to call with the share done and figures; shows them with the time left, now and then."""
@@ -59,6 +62,22 @@ class Console:
 def printable(text: str) -> str:
     """The text without control characters, which data may smuggle into a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same without line ends, behind which a name could pretend to be a line of ours."""
+    return printable(text).replace("\n", "�")
+
+
+def remark(text: str) -> str:
+    """A sentence on one line, in which no name is so long that nobody would read on."""
+    return one_line(re.sub(rf"\S{{{MOST},}}", lambda name: f"{name[0][: MOST - 1]}…", " ".join(text.split())))
+
+
+def json_text(body: Any, indent: int | None = None) -> str:
+    """JSON in which what does not print is written as an escape."""
+    text = json.dumps(body, indent=indent, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def duration(seconds: float) -> str:

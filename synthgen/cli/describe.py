@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from synthgen import artifact, registry
-from synthgen.cli.console import printable
+from synthgen.cli.console import one_line
 from synthgen.errors import SynthgenError, near
 from synthgen.generator import Generator, abilities
 from synthgen.synthesizer import Synthesizer
@@ -102,7 +102,7 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
     lines = [
         f"{path}: {plugin['name']} ({plugin['distribution']} {plugin['version']}), "
         f"{manifest['rows']} {synthesizer.noun}, {size / 1e6:.1f} MB of weights",
-        f"settings: {', '.join(f'{k}={v}' for k, v in manifest['config'].items())}",
+        f"settings: {_listed([f'{k}={v}' for k, v in manifest['config'].items()])}",
         f"can be given: {given or ('nothing; name columns when fitting: --given COL' if table else 'nothing')}",
     ]
     if table:
@@ -118,4 +118,4 @@ def describe_model(path: str) -> tuple[str, dict[str, Any]]:
 
 def _listed(names: Sequence[str]) -> str:
     """Names that data gave, on one line."""
-    return printable(", ".join(names)).replace("\n", "�")
+    return one_line(", ".join(names))

@@ -21,6 +21,7 @@ from synthgen.cli.options import (
     read_data,
     read_images,
     reading_options,
+    say_mark,
     settings_of,
 )
 from synthgen.cli.private import Request, fit_private
@@ -118,6 +119,7 @@ def fit(
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
     dataset = _read(data, schema_path, delimiter, encoding, console, size=size, aspect=aspect, strict=strict)
+    say_mark(console, data)
     if preview and dataset.kind == "table":
         raise SynthgenError(f"{data} is a table; --preview is for images")
     reason = ""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from synthgen.cli.console import Console, duration
-from synthgen.cli.options import assignments, output_options
+from synthgen.cli.options import assignments, output_options, raw_option
 from synthgen.errors import SynthgenError
 
 
@@ -27,6 +27,10 @@ from synthgen.errors import SynthgenError
 @click.option("--given-file", type=click.Path(), help="A table of values to hold; its rows are taken in turn.")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same records.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@click.option(
+    "--prefix", default="", metavar="TEXT", help="Begin the name of each column with it, as in SYNTHETIC_age."
+)
+@raw_option
 @output_options
 def generate(
     model: str,
@@ -36,6 +40,8 @@ def generate(
     given_file: str | None,
     seed: int,
     device: str,
+    prefix: str,
+    raw_csv: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -55,12 +61,13 @@ def generate(
     check_place(out, codec.kind)
     held: Any = assignments(given, codec.dataset_schema.names if codec.kind == "table" else codec.context.names)
     if given_file is not None:
-        held = read_table(Path(given_file))
+        held = read_table(Path(given_file), raw=raw_csv)
         n = n or len(held)
         if n % len(held):
             raise SynthgenError(f"{n} records are no multiple of the {len(held)} rows of {given_file}")
     assert n is not None
-    synthesizer.write(out, n, seed=seed, given=held, report=console.progress("generating"))
+    report = console.progress("generating")
+    synthesizer.write(out, n, seed=seed, given=held, raw=raw_csv, prefix=prefix, report=report)
     seconds = time.monotonic() - start
     console.result(
         f"{out}: {n} {synthesizer.noun} in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from synthgen.cli.console import Console
+from synthgen.cli.console import Console, json_text
 from synthgen.cli.options import check_file, output_options, read_data, reading_options
 
 
@@ -65,7 +66,7 @@ def schema(
     for a, b in dependences(table.data):
         console.say(f'{a!r} determines {b!r} in every row; a rule keeps it so: "combinations: {a}, {b}"')
     if out is None:
-        print(text, end="")
+        print(json_text(json.loads(text), indent=1))
         return
     with replacing(out) as temporary:
         temporary.write_text(text, "utf-8")

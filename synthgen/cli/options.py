@@ -45,6 +45,12 @@ def reading_options(command: Command) -> Command:
     return click.option("--delimiter", help="Delimiter of a CSV. Found out by default.")(command)
 
 
+def raw_option(command: Command) -> Command:
+    """--raw-csv, for commands that write a table."""
+    about = "Read and write CSV cells as they are, with no ' before what a spreadsheet would run."
+    return click.option("--raw-csv", is_flag=True, help=about)(command)
+
+
 def image_options(command: Command) -> Command:
     """How images are read."""
     command = click.option("--strict", is_flag=True, help="A file that cannot be read is an error.")(command)
@@ -62,7 +68,9 @@ def read_images(path: str, console: Console, **options: Any) -> Images:
     return images
 
 
-def read_like(path: str, codec: Codec, console: Console, delimiter: str | None, encoding: str | None) -> Dataset:
+def read_like(
+    path: str, codec: Codec, console: Console, delimiter: str | None, encoding: str | None, raw: bool = False
+) -> Dataset:
     """A dataset of the kind that a model was fitted on."""
     from synthgen.data import holds_images
 
@@ -77,7 +85,25 @@ def read_like(path: str, codec: Codec, console: Console, delimiter: str | None, 
         return images
     if holds_images(path):
         raise SynthgenError(f"the model was fitted on a table, and {path} is a folder or a .zip")
-    return read_data(path, None, delimiter, encoding, codec.dataset_schema)
+    return read_data(path, None, delimiter, encoding, codec.dataset_schema, raw)
+
+
+def read_schema(path: str) -> Schema:
+    """The schema of a file.
+
+    Raises:
+        SynthgenError: there is none, or it is no schema.
+    """
+    from synthgen.schema import Schema
+
+    try:
+        text = Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SynthgenError(f"the schema {path} is no text in UTF-8; write one with: synthgen schema DATA") from error
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise SynthgenError(f"cannot read the schema {path}: {why}; write one with: synthgen schema DATA") from error
+    return Schema.from_json(text, path)
 
 
 def read_data(
@@ -86,17 +112,15 @@ def read_data(
     delimiter: str | None,
     encoding: str | None,
     known: Schema | None = None,
+    raw: bool = False,
 ) -> Table:
-    """A table, under the schema of a file or of a model."""
+    """A table, under the schema of a file or of a model; `raw` as in `read_csv`."""
     from synthgen.data.table import read_table
-    from synthgen.schema import Dialect, Schema
+    from synthgen.schema import Dialect
 
     declared = known
     if schema_path is not None:
-        try:
-            declared = Schema.from_json(Path(schema_path).read_text("utf-8"), schema_path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise SynthgenError(f"cannot read the schema {schema_path}: {error}") from error
+        declared = read_schema(schema_path)
     dialect: Dialect | None = declared.csv if declared is not None and known is None else None
     if delimiter or encoding:
         base = dialect or Dialect()
@@ -108,12 +132,22 @@ def read_data(
             quote=base.quote,
             encoding=encoding or base.encoding,
             space=base.space,
+            escaped=base.escaped,
         )
-    table = read_table(Path(path), dialect)
+    table = read_table(Path(path), dialect, raw)
     if known is not None:
         present = [c for c in known.columns if c.name in table.data.column_names]
         declared = known.model_copy(update={"columns": tuple(present), "rules": ()})
     return table.declare(declared)
+
+
+def say_mark(console: Console, *paths: str | None) -> None:
+    """A remark on each dataset that is marked as synthetic, where a real one is expected."""
+    from synthgen.data import note_of_mark
+
+    for path in filter(None, paths):
+        if note := note_of_mark(path):
+            console.say(note)
 
 
 def assignments(pairs: Sequence[str], names: Sequence[str]) -> dict[str, str]:

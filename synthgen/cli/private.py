@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthgen.cli.console import Console, duration, interruptible
-from synthgen.cli.options import check_folder, settings_of
+from synthgen.cli.options import check_folder, read_schema, say_mark, settings_of
 from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
 if TYPE_CHECKING:
@@ -58,15 +58,16 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
     from synthgen.data import holds_images
     from synthgen.dp.budget import Budget
     from synthgen.dp.prepare import Unit
-    from synthgen.schema import Schema
 
     options = {**asked.options, **settings_of(asked.settings, reserved=["seed", "sample", "schema", *asked.options])}
     if asked.schema_path:
-        options["schema"] = Schema.from_json(_text(asked.schema_path), asked.schema_path)
+        options["schema"] = read_schema(asked.schema_path)
     budget = Budget(asked.epsilon, asked.delta)
     name = AUTO["images" if holds_images(asked.data) else "table"] if asked.generator == "auto" else asked.generator
     synthesizer = Synthesizer(name, **options)  # complains about settings before any data is read
     dataset, said = _read(asked, budget)
+    if not holds_images(asked.data):  # a mark of images is that of one record
+        say_mark(console, asked.data)
     with interruptible() as interrupted:
         try:
             synthesizer.fit(
@@ -134,13 +135,6 @@ def _open_ledger(asked: Request, data: Table | str, budget: Budget) -> list[str]
         f"these data were fitted {times} before: together those fits spent epsilon {spent:.3g} at delta "
         f"{delta:g}; whoever holds all models has the protection of the sum"
     ]
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SynthgenError(f"cannot read the schema {path}: {error}") from error
 
 
 def _warnings(certificate: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from synthgen.cli.console import Console
-from synthgen.cli.options import check_file, read_data, reading_options
+from synthgen.cli.options import check_file, read_data, reading_options, say_mark
 from synthgen.errors import GateFailed, SynthgenError
 
 
@@ -95,6 +95,7 @@ def report(
         if path is not None and text is not None:
             with replacing(path) as temporary:
                 temporary.write_text(text(), "utf-8")
+    say_mark(console, real, holdout)
     for note in found.setup.notes:
         console.say(note)
     # in ASCII, so that the console, which lets no control characters through, changes nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from synthgen.cli.console import one_line
 from synthgen.report.blocks import Cell, Rows
 from synthgen.report.gate import Check
 from synthgen.report.result import Report
@@ -13,10 +14,10 @@ WORDS = {"useless": "lost", "private": "no leak"}  # of the verdict, where a per
 
 def report_text(found: Report, checks: Sequence[Check]) -> str:
     """The verdict, the scores beside their floors, and what a gate says."""
-    verdict = [f"{WORDS.get(f.kind, f.kind):>9}  {f.text}" for f in found.verdict]
-    rows = tuple((s.name, s.value, _interval(s.low, s.high), s.fresh, s.copies, s.independent) for s in found)
+    verdict = [f"{WORDS.get(f.kind, f.kind):>9}  {one_line(f.text)}" for f in found.verdict]
+    rows = tuple((one_line(s.name), s.value, _interval(s.low, s.high), s.fresh, s.copies, s.independent) for s in found)
     header = ("", "value", "95 % interval", "fresh real", "copies", "independent")
-    failed = [f"FAILED {c.text}" for c in checks if not c.passed]
+    failed = [f"FAILED {one_line(c.text)}" for c in checks if not c.passed]
     passed = [f"all {len(checks)} thresholds hold"] if checks and not failed else []
     return "\n".join([*verdict, "", *rows_text(Rows("", header, rows)), *([""] if checks else []), *failed, *passed])
 
@@ -34,7 +35,7 @@ def rows_text(table: Rows) -> list[str]:
 def _cell(cell: Cell) -> str:
     if cell is None:
         return "–"
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.3f}" if isinstance(cell, float) else one_line(str(cell))
 
 
 def _interval(low: float | None, high: float | None) -> str:

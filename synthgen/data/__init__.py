@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.data.images import Images, ImageSchema, read_images
+from synthgen.data.marks import Mark, find_mark, mark, note_of_mark
 from synthgen.data.pictures_out import ImageWriter, check_image_output, write_sheet
 from synthgen.data.table import ENDINGS, Table, TableWriter, as_table, check_output, read_table
 from synthgen.errors import SynthgenError
-from synthgen.schema import Dialect, Schema
+from synthgen.schema import Dialect, Schema, unescaped
 
 Dataset = Table | Images
 
@@ -18,10 +19,14 @@ __all__ = [
     "Dataset",
     "ImageSchema",
     "Images",
+    "Mark",
     "Table",
     "as_dataset",
     "as_table",
     "check_place",
+    "find_mark",
+    "mark",
+    "note_of_mark",
     "read",
     "write",
     "write_sheet",
@@ -73,23 +78,37 @@ def as_dataset(data: Any, schema: ImageSchema | None = None) -> Dataset:
     return as_table(data)
 
 
-def writer(path: str | Path, schema: Schema | ImageSchema) -> TableWriter | ImageWriter:
-    """A context manager with a `write` for datasets of a schema, which appear whole when its block ends."""
-    return ImageWriter(path, schema) if isinstance(schema, ImageSchema) else TableWriter(path, schema)
+def writer(
+    path: str | Path, schema: Schema | ImageSchema, mark: Mark | None = None, prefix: str = ""
+) -> TableWriter | ImageWriter:
+    """A context manager with a `write` for datasets of a schema, which appear whole when its block ends.
+
+    Args:
+        path: of the file or folder.
+        schema: of the datasets.
+        mark: what Parquet files and images say of themselves, such as that they are synthetic.
+        prefix: begins the name of each column of a table.
+    """
+    if isinstance(schema, ImageSchema):
+        return ImageWriter(path, schema, mark)
+    return TableWriter(path, schema, mark, prefix)
 
 
-def write(dataset: Dataset, path: str | Path) -> None:
+def write(dataset: Dataset, path: str | Path, mark: Mark | None = None, raw: bool = False) -> None:
     """Write a dataset, looking like what it was read from; whole or not at all.
 
     Args:
         dataset: a Table or Images.
         path: a `.csv`, `.csv.gz` or `.parquet` file; for images a folder or a `.zip`.
+        mark: what Parquet files and images say of themselves.
+        raw: in a CSV, put no ' before what a spreadsheet would run.
 
     Raises:
         SynthgenError: the ending is not known.
         ResourceError: the disk is full or the place not writable.
     """
-    with writer(path, dataset.schema) as output:
+    schema = unescaped(dataset.schema) if raw and isinstance(dataset, Table) else dataset.schema
+    with writer(path, schema, mark) as output:
         output.write(dataset)  # type: ignore[arg-type]
 
 

@@ -87,8 +87,8 @@ def typed_column(column: Column, made: Floats | pa.Array) -> pa.Array:
         return made
     try:
         return pc.cast(made, parse_type(column.dtype), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return made  # an id or a pooled label that the type cannot hold stays as it is
+    except (ValueError, IndexError, TypeError, NotImplementedError):  # Arrow's among them
+        return made  # an id or a pooled label that the type cannot hold, or that is of no type, stays as it is
 
 
 def parse_type(name: str) -> pa.DataType:

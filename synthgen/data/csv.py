@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from synthgen.data.formulas import unescape_table
+from synthgen.data.limits import gunzip
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect
 
@@ -24,12 +26,13 @@ _FOREIGN = {b"PK\x03\x04": "a zip or Excel file", b"\xd0\xcf\x11\xe0": "an old E
 _FOREIGN |= {b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"\x7fELF": "a program"}
 
 
-def read_csv(path: Path, told: Dialect | None = None) -> tuple[pa.Table, Dialect]:
+def read_csv(path: Path, told: Dialect | None = None, escaped: bool = True) -> tuple[pa.Table, Dialect]:
     """Read a CSV file, gzipped or not, as columns of strings, and find out how it is written.
 
     Args:
         path: the file.
         told: how it is written; found out where None.
+        escaped: take off the ' before what a spreadsheet would run, if what was told does not say otherwise.
 
     Raises:
         SynthgenError: the file is empty, binary, ragged, or not in the encoding told.
@@ -48,7 +51,9 @@ def read_csv(path: Path, told: Dialect | None = None) -> tuple[pa.Table, Dialect
     if "\x00" in text:
         raise SynthgenError(f"{path} is a binary file, no table of text")
     dialect = told or _find_dialect(text, encoding)
-    return _parse(text, dialect, path), dialect
+    dialect = dialect.model_copy(update={"escaped": dialect.escaped and escaped})
+    table = _parse(text, dialect, path)
+    return unescape_table(table) if dialect.escaped else table, dialect
 
 
 def _bytes(path: Path) -> bytes:
@@ -56,8 +61,8 @@ def _bytes(path: Path) -> bytes:
     if not raw.startswith(b"\x1f\x8b"):
         return raw
     try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(raw, path)
+    except (EOFError, zlib.error) as error:
         raise SynthgenError(f"{path} is a damaged gzip file: {error}") from error
 
 
@@ -82,7 +87,7 @@ def _find_encoding(raw: bytes, path: Path) -> str:
 def _find_dialect(text: str, encoding: str) -> Dialect:
     """The delimiter that cuts the first lines into the most fields, the same number in each."""
     head = text[:200_000]
-    quote = "'" if head.startswith("'") and '"' not in head.splitlines()[0] else '"'
+    quote = "'" if re.match(r"'(?:[^']|'')*' ?(?:[,;\t|]|\r?\n)", head) else '"'  # not that before a formula
     best, fields = ",", 0
     for delimiter in DELIMITERS:
         rows = list(zip(range(200), _reader(head, Dialect(delimiter=delimiter, quote=quote, space=True)), strict=False))

@@ -9,7 +9,7 @@ import posixpath
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from synthgen.data.formulas import unescape_names
 from synthgen.data.pictures_in import (
     ENDINGS,
     METADATA,
@@ -183,8 +184,10 @@ def digest_of_files(path: str | Path) -> bytes:
     made = hashlib.sha256()
     with source(Path(path)) as files:
         for name in sorted(filter(is_image, files.names)):
-            with files.open(name) as stream:
-                made.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(stream.read()).digest())
+            data = b""
+            with suppress(Exception), files.open(name) as stream:  # what cannot be read is no image either
+                data = stream.read()
+            made.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(data).digest())
     return made.digest()
 
 
@@ -202,7 +205,8 @@ def _classes(files: Source) -> dict[str, str]:
             f"{path} holds images both directly ({shown(direct[0])}) and in folders ({shown(inner[0])}); "
             "folders are classes: put every image into one, or none"
         )
-    return found if inner else _labelled(files, found, posixpath.join(root, METADATA))
+    file = posixpath.join(root, METADATA)
+    return _renamed(files, found, file) if inner else _labelled(files, found, file)
 
 
 def _folders(files: Source) -> dict[str, str]:
@@ -222,22 +226,39 @@ def _root(names: list[str], marked: set[str]) -> str:
 
 def _labelled(files: Source, found: dict[str, str], file: str) -> dict[str, str]:
     """Classes from the column `label` of a metadata.csv, as image folders of Hugging Face have it."""
-    if file not in files.names:
+    labels = _labels(files, file)
+    if not labels:
         return found
-    try:
-        with files.open(file) as stream:
-            rows = list(csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"), newline="")))
-    except Exception as error:
-        raise SynthgenError(f"{files.path}: {file} cannot be read: {reason(error)}; correct or remove it") from error
-    if not rows or not {"file_name", "label"} <= set(rows[0]):
-        return found
-    labels = {row["file_name"]: row["label"] for row in rows}
     for name in found:
         label = labels.get(base := posixpath.basename(name))
         if label is None or (label == "" and any(labels.values())):
             raise SynthgenError(f"{files.path}: {file} has no label for {shown(base)}; add one, or remove the image")
         found[name] = _clean(label)
     return found
+
+
+def _renamed(files: Source, found: dict[str, str], file: str) -> dict[str, str]:
+    """Classes of folders, or what a metadata.csv that lists every image calls them: no folder can have every name."""
+    labels, home = _labels(files, file), posixpath.dirname(file)
+    paths = {name: posixpath.relpath(name, home) if home else name for name in found}
+    if labels and all(labels.get(path) for path in paths.values()):
+        return {name: _clean(labels[path]) for name, path in paths.items()}
+    return found
+
+
+def _labels(files: Source, file: str) -> dict[str, str]:
+    """The columns `file_name` and `label` of a metadata.csv; empty where it has none, or is not there."""
+    if file not in files.names:
+        return {}
+    try:
+        with files.open(file) as stream:
+            rows = list(csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"), newline="")))
+    except Exception as error:
+        raise SynthgenError(f"{files.path}: {file} cannot be read: {reason(error)}; correct or remove it") from error
+    if not rows or not {"file_name", "label"} <= set(rows[0]):
+        return {}
+    meant = unescape_names([row["label"] or "" for row in rows])
+    return dict(zip([row["file_name"] for row in rows], meant, strict=True))
 
 
 def _clean(name: str) -> str:

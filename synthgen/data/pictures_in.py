@@ -117,6 +117,8 @@ def _archive(path: Path, archive: zipfile.ZipFile) -> Source:
 
     if (n := len(archive.infolist())) > MAX_ENTRIES:
         raise SynthgenError(f"{path} holds {n} entries, more than {MAX_ENTRIES}; split it")
+    if sum(entry.compress_size for entry in archive.infolist()) > path.stat().st_size:
+        raise SynthgenError(f"{path} holds entries that share their bytes, as only a bomb's do; pack it again")
     for entry in archive.infolist():
         name = _checked_name(path, entry)
         parts = [part for part in name.split("/") if part not in ("", ".")]

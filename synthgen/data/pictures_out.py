@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from synthgen.data.formulas import escape_names, is_formula
 from synthgen.data.images import Images, ImageSchema
+from synthgen.data.marks import Mark, png_info
 from synthgen.data.pictures_in import METADATA, hidden, on_white
 from synthgen.errors import SynthgenError
 from synthgen.files import replacing
@@ -37,8 +39,8 @@ class ImageWriter:
         ResourceError: the disk is full or the place not writable.
     """
 
-    def __init__(self, path: str | Path, schema: ImageSchema) -> None:
-        self.path, self.schema = Path(path), schema
+    def __init__(self, path: str | Path, schema: ImageSchema, mark: Mark | None = None) -> None:
+        self.path, self.schema, self._info = Path(path), schema, png_info(mark)
         check_image_output(self.path)
         self._folders = _folders(schema.classes)
         self._labels: list[NDArray[np.int64]] = []
@@ -59,7 +61,7 @@ class ImageWriter:
         for pixels, label in zip(images.pixels, images.labels, strict=True):
             self._written += 1
             data = io.BytesIO()
-            _picture(pixels).save(data, "PNG", compress_level=6)
+            _picture(pixels).save(data, "PNG", compress_level=6, pnginfo=self._info)
             self._put(self._name(self._written, int(label)), data.getvalue())
         self._labels.append(images.labels)
 
@@ -93,9 +95,10 @@ class ImageWriter:
             text = io.StringIO(newline="")
             rows = csv.writer(text, lineterminator="\n")
             rows.writerow(["file_name", "label"] if self._folders else ["file_name"])
+            classes = escape_names(list(self.schema.classes))
             for number, label in enumerate((int(i) for labels in self._labels for i in labels), 1):
                 name = self._name(number, label)
-                rows.writerow([name, self.schema.classes[label]] if self._folders else [name])
+                rows.writerow([name, classes[label]] if self._folders else [name])
             self._put(METADATA, text.getvalue().encode())
         return False
 
@@ -149,10 +152,11 @@ def _folders(classes: tuple[str, ...]) -> list[str]:
 
 
 def _safe(part: str) -> str:
+    part = "".join(c if c.isprintable() else "_" for c in part)
     part = _FORBIDDEN.sub("_", part).encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
     if part != part.rstrip(". "):
         part = part.rstrip(". ") + "_"
-    if hidden(part) or _DEVICE.match(part):
+    if hidden(part) or _DEVICE.match(part) or is_formula(part + "/"):
         part = "_" + part.lstrip(".")
     return part + "_" if part == METADATA or _NUMBERED.fullmatch(part) else part or "_"
 
@@ -184,8 +188,8 @@ def sheet(images: Images, columns: int, scale: int = 1) -> Image.Image:
     return page
 
 
-def write_sheet(path: str | Path, images: Images, columns: int, scale: int = 1) -> None:
-    """Write a sheet as a PNG, whole or not at all.
+def write_sheet(path: str | Path, images: Images, columns: int, scale: int = 1, mark: Mark | None = None) -> None:
+    """Write a sheet as a PNG, whole or not at all; `mark` is what it says of itself.
 
     Raises:
         SynthgenError: there are no images.
@@ -193,4 +197,4 @@ def write_sheet(path: str | Path, images: Images, columns: int, scale: int = 1) 
     """
     page = sheet(images, columns, scale)
     with replacing(path) as new:
-        page.save(new, "PNG")
+        page.save(new, "PNG", pnginfo=png_info(mark))

@@ -17,7 +17,10 @@ import pyarrow.parquet as pq
 
 from synthgen.data.cells import render
 from synthgen.data.csv import CsvWriter, read_csv
-from synthgen.errors import SynthgenError
+from synthgen.data.formulas import escape, escape_names
+from synthgen.data.limits import check_size
+from synthgen.data.marks import Mark, with_mark
+from synthgen.errors import ResourceError, SynthgenError
 from synthgen.files import replacing
 from synthgen.schema import Dialect, Schema, infer_schema
 
@@ -113,8 +116,8 @@ def as_table(data: Any) -> Table:
     raise SynthgenError(f"{type(data).__name__} is no table: give a path, a pandas frame or an Arrow stream")
 
 
-def read_table(path: Path, dialect: Dialect | None = None) -> Table:
-    """Read a `.csv`, `.csv.gz` or `.parquet` file."""
+def read_table(path: Path, dialect: Dialect | None = None, raw: bool = False) -> Table:
+    """Read a `.csv`, `.csv.gz` or `.parquet` file; `raw`: the cells of a CSV as they are."""
     if not path.exists():
         raise SynthgenError(f"there is no file {path}")
     if path.is_dir():
@@ -123,13 +126,27 @@ def read_table(path: Path, dialect: Dialect | None = None) -> Table:
         with path.open("rb") as file:
             head = file.read(4)
         if head == b"PAR1" or path.suffix == ".parquet":
-            return _checked(pq.read_table(path).replace_schema_metadata(None))
-        data, found = read_csv(path, dialect)
+            return _checked(_read_parquet(path))
+        data, found = read_csv(path, dialect, escaped=not raw)
         return _checked(data, found)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SynthgenError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from error
+    except pa.ArrowMemoryError as error:
+        raise ResourceError(f"{path} needs more memory than there is; take fewer rows or columns") from error
+    except (pa.ArrowException, UnicodeError) as error:
+        raise SynthgenError(f"{path} is no readable Parquet file: {_first_line(error)}") from error
     except OSError as error:
-        raise SynthgenError(f"cannot read {path}: {error.strerror or str(error).splitlines()[0]}") from error
+        raise SynthgenError(f"cannot read {path}: {error.strerror or _first_line(error)}") from error
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        check_size(path, file.metadata.num_rows, file.metadata.num_columns)
+        stored = file.read().replace_schema_metadata(None)
+    stored.validate(full=True)  # a hostile file may hold text that is no UTF-8, or indices that lead astray
+    return stored
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _checked(data: pa.Table, dialect: Dialect | None = None, frame: dict[str, str] | None = None) -> Table:
@@ -150,13 +167,22 @@ def _check_names(names: list[str]) -> None:
 class TableWriter:
     """Writes tables one after the other into one file, which appears whole when the block ends.
 
+    In a CSV, cells that a spreadsheet would run get a ' before them, unless the schema's dialect says otherwise.
+
+    Args:
+        path: of the file.
+        schema: of the tables.
+        mark: what a Parquet file says of its rows.
+        prefix: begins the name of each column.
+
     Raises:
         SynthgenError: the ending of `path` is not known.
         ResourceError: the disk is full or the place not writable.
     """
 
-    def __init__(self, path: str | Path, schema: Schema) -> None:
-        self.path, self.schema = Path(path), schema
+    def __init__(self, path: str | Path, schema: Schema, mark: Mark | None = None, prefix: str = "") -> None:
+        self.path, self.schema, self.mark, self.prefix = Path(path), schema, mark, prefix
+        self.dialect = schema.csv or Dialect()
         check_output(self.path)
         self._stack = contextlib.ExitStack()
         self._write: Callable[[pa.Table], None] | None = None
@@ -173,15 +199,19 @@ class TableWriter:
 
     def _open(self, schema: pa.Schema) -> Callable[[pa.Table], None]:
         if self.path.suffix == ".parquet":
-            writer = self._stack.enter_context(pq.ParquetWriter(self._temporary, schema, compression="zstd"))
-            return lambda data: writer.write_table(data)
-        csv = self._stack.enter_context(
-            CsvWriter(self._temporary, self.schema.csv or Dialect(), compress=self.path.suffix == ".gz")
-        )
-        return lambda data: csv.write([c.name for c in self.schema.columns], self._texts(data))
+            names = [self.prefix + name for name in schema.names]
+            renamed = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
+            marked = with_mark(renamed, self.mark)
+            writer = self._stack.enter_context(pq.ParquetWriter(self._temporary, marked, compression="zstd"))
+            return lambda data: writer.write_table(data.select(schema.names).rename_columns(names))
+        csv = self._stack.enter_context(CsvWriter(self._temporary, self.dialect, compress=self.path.suffix == ".gz"))
+        names = [self.prefix + name for name in self.schema.names]
+        names = escape_names(names) if self.dialect.escaped else names
+        return lambda data: csv.write(names, self._texts(data))
 
     def _texts(self, data: pa.Table) -> list[pa.Array]:
-        return [render(c, data[c.name].combine_chunks()) for c in self.schema.columns]
+        texts = [render(c, data[c.name].combine_chunks()) for c in self.schema.columns]
+        return [escape(cells) for cells in texts] if self.dialect.escaped else texts
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

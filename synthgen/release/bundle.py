@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,15 @@ from synthgen.release.facts import Facts, file_of
 from synthgen.release.fidelity import distances
 from synthgen.release.records import check_shards, draw
 from synthgen.release.seen import Seen
+from synthgen.release.sums import ALLOWED, SUMS, listed, write_sums
 from synthgen.release.terms import Terms
 from synthgen.report.certificate import certificate_page
 from synthgen.schema import Schema
 from synthgen.synthesizer import Synthesizer
 
-SUMS, CARD, LICENCE, MODEL = "SHA256SUMS", "README.md", "LICENSE", "model"
+CARD, LICENCE, MODEL = "README.md", "LICENSE", "model"
 PACKAGE, CROISSANT = "datapackage.json", "croissant.json"
 CERTIFICATE, PAGE = artifact.CERTIFICATE, artifact.PAGE
-ALLOWED = re.compile(
-    r"README\.md|LICENSE|SHA256SUMS|schema\.json|datapackage\.json|croissant\.json|certificate\.(json|html)"
-    r"|data/records(-\d{5}-of-\d{5})?\.parquet|data/records\.csv"
-    r"|images/metadata\.csv|images/([^\\]+/)?\d{8,}\.png"
-    r"|model/(manifest\.json|weights\.safetensors|certificate\.(json|html))"
-)
 
 
 def release(
@@ -78,12 +72,11 @@ def release(
     check_shards(synthesizer.codec, n, shards)
     with replacing(path) as folder:
         folder.mkdir()
-        seen, schema = draw(folder, synthesizer, n, seed, shards, report)
+        seen = Seen(synthesizer.codec, synthesizer.counted)
+        schema = draw(folder, synthesizer, n, seed, shards, seen, report)
         facts = _facts(folder, synthesizer, seed, terms, with_model, seen, schema)
         _write_documents(folder, synthesizer, facts)
-        if not listed(folder) <= {name for name in listed(folder) if ALLOWED.fullmatch(name)}:
-            raise AssertionError("a release holds what is not on its list")
-        _write_sums(folder)
+        write_sums(folder)
     return facts
 
 
@@ -104,11 +97,6 @@ def check_place(path: Path) -> None:
 def is_bundle(path: Path) -> bool:
     """Whether a folder looks like a release."""
     return (path / SUMS).is_file() and (path / PACKAGE).is_file()
-
-
-def listed(folder: Path) -> set[str]:
-    """The paths of all that is in a folder and is no folder, links among them."""
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
 
 
 def check_model(synthesizer: Synthesizer, no_formal_guarantee: bool) -> None:
@@ -161,7 +149,7 @@ def _facts(
         seed=seed,
         schema=schema,
         missing={c.name: seen.missing(c.name) for c in schema.columns} if isinstance(schema, Schema) else {},
-        distances=distances(codec, seen, read_certificate(body)) if body else [],
+        distances=distances(codec, synthesizer.counted, seen, read_certificate(body)) if body else [],
         certificate=body,
         files=[file_of(folder, name) for name in sorted(listed(folder)) if name.endswith((".csv", ".parquet"))],
         model=with_model,
@@ -171,19 +159,14 @@ def _facts(
 def _write_documents(folder: Path, synthesizer: Synthesizer, facts: Facts) -> None:
     texts = {CARD: card(facts), PACKAGE: as_json(datapackage(facts)), CROISSANT: as_json(croissant(facts))}
     if facts.certificate is not None:
-        texts |= {CERTIFICATE: as_json(facts.certificate), PAGE: certificate_page(facts.certificate)}
+        body = as_json(facts.certificate)
+        texts |= {CERTIFICATE: body, PAGE: certificate_page(json.loads(body))}  # in the order of the file beside it
     if licence := facts.terms.terms_of_use:
         texts[LICENCE] = licence.text
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode())
     if facts.model:
         synthesizer.save(folder / MODEL)
-
-
-def _write_sums(folder: Path) -> None:
-    with (folder / SUMS).open("w", encoding="utf-8", newline="\n") as file:
-        for name in sorted(listed(folder) - {SUMS}):
-            file.write(f"{file_of(folder, name).sha256}  {name}\n")
 
 
 def as_json(body: Any) -> str:

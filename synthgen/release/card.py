@@ -55,7 +55,7 @@ def card(facts: Facts) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(  # noqa: S701 (it makes Markdown; `plain` escapes what others wrote)
+    environment = Environment(  # it makes Markdown; `plain` escapes what others wrote
         loader=PackageLoader("synthgen.release", ""),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -100,13 +100,20 @@ def _line(facts: Facts, column: Column) -> Line:
 
 
 def _kind(column: Column) -> str:
-    words = {"numeric": "number", "categorical": "label", "datetime": "date", "id": "made-up id", "text": "made-up text"}
+    words = {
+        "numeric": "number",
+        "categorical": "label",
+        "datetime": "date",
+        "id": "made-up id",
+        "text": "made-up text",
+    }
     return words.get(column.kind, column.kind)
 
 
 def _holds(column: Column) -> str:
     if column.kind == "numeric" and isinstance(column.minimum, float | int) and column.maximum is not None:
-        return f"{column.minimum:.12g} to {column.maximum:.12g}"
+        low, high = f"{column.minimum:.12g}", f"{column.maximum:.12g}"
+        return low if low == high else f"{low} to {high}"
     if column.kind == "datetime" and column.minimum is not None:
         return f"{column.minimum} to {column.maximum}"
     labels = [f"“{plain(label)}”" for label in (column.categories or ())[:SHOWN]]

@@ -36,6 +36,7 @@ CONTEXT: dict[str, Any] = {
     "name": {"@container": "@language"},
     **{term: f"cr:{term}" for term in _TERMS.split()},
 }
+LIMITS = "Drawn from a model: what it did not learn is not there. Do not decide on individuals by these data."
 CONFORMS = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
 
 
@@ -52,7 +53,7 @@ def croissant(facts: Facts) -> dict[str, Any]:
         "citeAs": _citation(facts),
         "keywords": ["synthetic data", *(["differential privacy"] if facts.certificate else [])],
         "rai:hasSyntheticData": True,
-        "rai:dataLimitations": "Drawn from a model: what it did not learn is not there. Not for decisions on individuals.",
+        "rai:dataLimitations": LIMITS,
         "rai:personalSensitiveInformation": _protection(facts),
         "prov:wasGeneratedBy": {
             "@type": "prov:Activity",

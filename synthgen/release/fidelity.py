@@ -1,20 +1,23 @@
 """Fidelity that costs nothing: released columns beside the noisy counts that their fit has paid for.
 
-Total variation distance, over the cells that a codec cuts a column into, between the released records and the noisy
-frequencies; beside it what noise and the number of released records make on their own. Nothing here sees a record of
-the real data: both sides are results of the fit already (post-processing, Dwork and Roth 2014, proposition 2.1).
+Total variation distance, over the parts of a column that were counted and what lies in none of them, between the
+released records and the noisy shares; beside it what noise and the number of released records make on their own.
+Nothing here sees a record of the real data: both sides are results of the fit already (post-processing; Dwork and
+Roth, The algorithmic foundations of differential privacy, 2014, proposition 2.1).
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.codec import Codec, TableCodec
+from synthgen.codec import Codec, ImageCodec
+from synthgen.dp.bins import Part
 from synthgen.dp.certificate import Certificate
 from synthgen.release.seen import Seen
 
@@ -35,45 +38,46 @@ class Distance(NamedTuple):
     noise: float
 
 
-def distances(codec: Codec, seen: Seen, certificate: Certificate) -> list[Distance]:
+def distances(
+    codec: Codec, counted: Mapping[str, Sequence[Part]], seen: Seen, certificate: Certificate
+) -> list[Distance]:
     """The distance of each column whose frequencies were paid for.
 
     Args:
         codec: of the model.
-        seen: the released records.
-        certificate: of its fit.
+        counted: the parts of its columns, with their noisy counts.
+        seen: the released records, counted in the same parts.
+        certificate: of the fit.
     """
     found = []
     for name, held in seen.held.items():
-        sigma = _deviation(certificate, name)
-        paid = _paid(codec, name)
-        if sigma is None or len(paid) < 2:
+        sigma, total = _deviation(certificate, name), certificate.records
+        if sigma is None or len(held) < 3:
             continue
+        if isinstance(codec, ImageCodec):
+            counts = np.array([*codec.context.counts, 0.0])
+            held = np.append(held, 0)
+        else:
+            counts = np.array([*(part.held for part in counted[name]), 0.0])
+        noise = np.full(len(counts), sigma / total)
+        counts[-1], noise[-1] = max(0.0, total - counts.sum()), noise[-1] * math.sqrt(len(counts) - 1)
+        paid = np.maximum(counts, 0) / np.maximum(counts, 0).sum()
         value = float(np.abs(held / held.sum() - paid).sum() / 2)
-        found.append(Distance(name, value, expected(paid, sigma / certificate.records, seen.records)))
+        found.append(Distance(name, value, expected(paid, noise, seen.records)))
     return found
 
 
-def expected(shares: Floats, noise: float, n: int) -> float:
+def expected(shares: Floats, noise: Floats, n: int) -> float:
     """The mean distance between noisy shares and the shares of n records drawn from the true ones.
 
     Each cell is apart by about a normal variable, of mean size sqrt(2 / pi) times its deviation.
 
     Args:
         shares: of the cells (k,).
-        noise: deviation of the noise of each.
+        noise: deviations of their noise (k,).
         n: number of records drawn.
     """
     return float(np.sqrt(noise**2 + shares * (1 - shares) / n).sum() / 2 * math.sqrt(2 / math.pi))
-
-
-def _paid(codec: Codec, name: str) -> Floats:
-    """The noisy shares of a column's cells, which the codec keeps."""
-    if isinstance(codec, TableCodec):
-        masses = (codec.modelled | codec.given)[name].masses
-    else:
-        masses = np.array(codec.context.counts, dtype=float)
-    return masses / masses.sum()
 
 
 def _deviation(certificate: Certificate, name: str) -> float | None:

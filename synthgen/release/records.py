@@ -1,4 +1,4 @@
-"""Records of a release: drawn a chunk at a time into Parquet and CSV, or into a folder of images, and looked at once."""
+"""Records of a release: drawn a chunk at a time into Parquet and CSV, or into a folder of images."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def check_shards(codec: Codec, n: int, shards: int) -> None:
         )
 
 
-def draw(folder: Path, fitted: Fitted, n: int, seed: int, shards: int, report: Report) -> tuple[Seen, Schema | ImageSchema]:
-    """Draw n records into the new folder of a bundle, with their schema; what they hold.
+def draw(
+    folder: Path, fitted: Fitted, n: int, seed: int, shards: int, seen: Seen, report: Report
+) -> Schema | ImageSchema:
+    """Draw n records into the new folder of a bundle, with their schema, which is returned.
 
     Args:
         folder: is there.
@@ -42,9 +44,9 @@ def draw(folder: Path, fitted: Fitted, n: int, seed: int, shards: int, report: R
         n: number of records.
         seed: of the draw.
         shards: number of Parquet files.
+        seen: is shown all of them.
         report: called with the share done.
     """
-    seen = Seen(fitted.codec)
     schema: Schema | ImageSchema
     if fitted.codec.kind == "images":
         schema = _images(folder, fitted, n, seed, seen, report)
@@ -53,7 +55,7 @@ def draw(folder: Path, fitted: Fitted, n: int, seed: int, shards: int, report: R
         schema = _table(folder, fitted, n, seed, shards, seen, report)
         text = schema.to_json()
     (folder / SCHEMA).write_text(text, "utf-8")
-    return seen, schema
+    return schema
 
 
 def _table(folder: Path, fitted: Fitted, n: int, seed: int, shards: int, seen: Seen, report: Report) -> Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from synthgen.codec import Codec, ImageCodec, TableCodec
 from synthgen.data import Dataset, Images, Table
+from synthgen.dp.bins import Part
 from synthgen.formats import DateFormat, NumberFormat
+from synthgen.release.cells import Cells
 from synthgen.schema import Column, Dialect, Schema
 
 DAY, SECOND = "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"
@@ -21,15 +24,17 @@ class Seen:
     """What is in the records that were given so far.
 
     Args:
-        codec: of the model that draws them; how it cuts columns into cells is how they are counted.
+        codec: of the model that draws them.
+        parts: of columns, in which records are counted.
 
     Attributes:
         records: how many there are.
-        held: of each modelled column, how many records lie in each of its codec's cells.
+        held: of each column with parts, how many records lie in each of them, and in none; of images, in each class.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, parts: Mapping[str, Sequence[Part]]) -> None:
         self._codec = codec
+        self._cells = {name: Cells(found) for name, found in parts.items()}
         self.records = 0
         self.held = dict[str, NDArray[np.int64]]()
         self._gaps = dict[str, int]()
@@ -46,16 +51,14 @@ class Seen:
                 self._count(name, part.labels, len(self._codec.image_schema.classes))
             return
         assert isinstance(self._codec, TableCodec)
-        modelled = self._codec.modelled | self._codec.given
         for column in self._codec.table_schema.columns:
             values = self._codec.values(column.name, part)
             self._look(column.name, part, values)
-            if column.name in modelled:
-                own = modelled[column.name]
-                self._count(column.name, own.encode(values), own.size)
+            if own := self._cells.get(column.name):
+                self._count(column.name, own.place(values), own.size)
 
     def _count(self, name: str, codes: NDArray[np.int64], size: int) -> None:
-        held = np.bincount(codes[codes >= 0], minlength=size)
+        held = np.bincount(codes, minlength=size)
         self.held[name] = self.held.get(name, np.zeros(size, dtype=np.int64)) + held
 
     def _look(self, name: str, part: Table, values: Any) -> None:
@@ -125,6 +128,4 @@ def _plain(column: Column) -> Column:
     if date is not None and all(part in date.pattern.replace("%B", "%m").replace("%b", "%m") for part in ("%d", "%m")):
         date = DateFormat(pattern=ISO[date.unit], unit=date.unit, suffix=date.suffix)
     categories = column.categories if column.kind in ("categorical", "boolean") else None
-    return Column(
-        name=column.name, kind=column.kind, missing=("",), number=number, date=date, categories=categories
-    )
+    return Column(name=column.name, kind=column.kind, missing=("",), number=number, date=date, categories=categories)

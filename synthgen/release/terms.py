@@ -10,6 +10,7 @@ from synthgen.errors import SynthgenError
 from synthgen.release.licences import Licence, licence
 
 LONGEST = {"title": 200, "description": 5000, "publisher": 200, "source": 2000, "url": 2000}
+FIGURE = re.compile(r"([εδ])\s*=\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")  # how documents write what is promised
 
 
 class Terms(NamedTuple):
@@ -56,6 +57,8 @@ class Terms(NamedTuple):
             said = getattr(self, name)
             if len(said) > most or any(not c.isprintable() and c != "\n" for c in said):
                 raise SynthgenError(f"--{name} is one text of at most {most} characters, none of them invisible")
+            if FIGURE.search(said):
+                raise SynthgenError(f"--{name} states an ε or δ; leave it out, the release states its own")
         if "\n" in self.title + self.publisher + self.url + self.source:
             raise SynthgenError("--title, --publisher, --source and --url are one line each")
         if self.url and not re.fullmatch(r"https?://[^\s\"<>]+", self.url):

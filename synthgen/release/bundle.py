@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthgen import artifact
-from synthgen.codec import Codec, ImageCodec
+from synthgen.codec import LABEL, Codec, ImageCodec
 from synthgen.codec.rare import RARE
 from synthgen.data import ImageSchema
 from synthgen.dp.certificate import read_certificate
-from synthgen.errors import BudgetError, SynthgenError, near
+from synthgen.errors import BudgetError, ResourceError, SynthgenError, near
 from synthgen.files import replacing
 from synthgen.release.card import card
 from synthgen.release.croissant import croissant
@@ -86,6 +87,8 @@ def check_place(path: Path) -> None:
         raise SynthgenError(f"{path} names no new folder; give one, such as -o bundle")
     if not path.absolute().parent.is_dir():
         raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise ResourceError(f"cannot write into {path.absolute().parent}: permission denied")
     if not (path.exists() or path.is_symlink()):
         return
     if path.is_symlink() or not path.is_dir() or not (is_bundle(path) or not any(path.iterdir())):
@@ -124,10 +127,12 @@ def check_terms(codec: Codec, terms: Terms) -> None:
     """Raise SynthgenError where what a person says cannot be published, or does not fit the model."""
     terms.check()
     schema = codec.dataset_schema
-    if not terms.target:
-        return
-    names = ["label"] if isinstance(schema, ImageSchema) else schema.names
-    if terms.target not in names:
+    check_target(terms, [LABEL] if isinstance(schema, ImageSchema) else schema.names)
+
+
+def check_target(terms: Terms, names: Sequence[str]) -> None:
+    """Raise SynthgenError where the target is none of the columns."""
+    if terms.target and terms.target not in names:
         raise SynthgenError(f"--target {terms.target!r} is no column; {near(terms.target, names)}")
 
 

@@ -22,7 +22,7 @@ SCHEMA = "schema.json"
 Report = Callable[[float], None]
 
 
-def check_shards(codec: Codec, n: int, shards: int) -> None:
+def check_shards(codec: Codec | type[Codec], n: int, shards: int) -> None:
     """Raise SynthgenError where so many records cannot be cut into so many files."""
     if shards > 1 and codec.kind == "images":
         raise SynthgenError("images are files of their own; --shards is for tables")

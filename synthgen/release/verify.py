@@ -15,9 +15,9 @@ from synthgen.errors import SynthgenError
 from synthgen.release.bundle import CARD, CROISSANT, MODEL, PACKAGE
 from synthgen.release.conform import check_images, check_rows, read_schema
 from synthgen.release.facts import claims
-from synthgen.release.terms import FIGURE
 from synthgen.release.records import SCHEMA
 from synthgen.release.sums import SUMS, check_sums
+from synthgen.release.terms import FIGURE
 from synthgen.report.certificate import certificate_page
 from synthgen.schema import Schema
 

@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from synthgen.data import ImageSchema
 from synthgen.dp.certificate import PERSON
 from synthgen.release.facts import Facts, figures
+from synthgen.report.certificate import MUCH, RISKY
 from synthgen.schema import Column, Schema
 
 SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
 SHOWN = 6  # labels of a column
 POOL = "_RARE_"  # what a codec calls rare labels together
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$!&])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$!&=])")
 
 
 class Line(NamedTuple):
@@ -43,6 +44,8 @@ def card(facts: Facts) -> str:
         person=promise is not None and promise.level == PERSON,
         one=promise.level if promise else "record",
         factor=_factor(promise.epsilon) if promise else "",
+        weak=promise is not None and promise.epsilon > MUCH,
+        risky=promise is not None and promise.delta * promise.records > RISKY,
         sure=_sure(promise.epsilon) if promise else "",
         images=isinstance(schema, ImageSchema),
         schema=schema,
@@ -132,4 +135,5 @@ def _factor(epsilon: float) -> str:
 
 def _sure(epsilon: float) -> str:
     """How sure of a record's being there somebody may become who was undecided, rounded up."""
-    return f"{math.ceil(100 / (1 + math.exp(-epsilon)) - 1e-9)} %"
+    percent = math.ceil(100 / (1 + math.exp(-epsilon)) - 1e-9)
+    return f"at most {percent} % sure" if percent < 99 else "nearly certain"

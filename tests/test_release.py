@@ -253,6 +253,11 @@ def parquet_with(change):
     return forge
 
 
+def add_images(folder):
+    (folder / "images").mkdir()
+    (folder / "images/metadata.csv").touch()
+
+
 def foreign_model(folder):
     Synthesizer("marginals").fit(make_people(200)[["town", "age"]]).save(folder / "model")
 
@@ -285,7 +290,7 @@ FORGERIES = {
     "a document": (lambda f: (f / "datapackage.json").write_text('{"resources": []}'), "what the release claims"),
     "a file more": (lambda f: (f / "notes.txt").write_text("hello"), r"notes\.txt is no part of the release"),
     "a hidden file": (lambda f: (f / "data/.raw.csv").write_text("hello"), r"data/\.raw\.csv is no part"),
-    "images too": (lambda f: ((f / "images").mkdir(), (f / "images/metadata.csv").touch()), "no part of a release of rows"),
+    "images too": (add_images, "no part of a release of rows"),
     "a broken Parquet": (lambda f: (f / "data/records.parquet").write_bytes(b"PAR1"), "cannot be read"),
 }  # fmt: skip
 

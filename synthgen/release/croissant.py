@@ -13,6 +13,7 @@ from synthgen.data.cells import parse_type
 from synthgen.release.datapackage import VERSION
 from synthgen.release.facts import Facts, File, figures
 from synthgen.release.records import CSV, IMAGES
+from synthgen.release.seen import DAY, SECOND
 from synthgen.schema import Column
 
 _TERMS = (  # that Croissant adds to schema.org
@@ -133,13 +134,16 @@ def _field(column: Column) -> dict[str, Any]:
 
 def _type(column: Column) -> str:
     stored = parse_type(column.dtype) if column.dtype else pa.string()
-    if pa.types.is_temporal(stored):
-        return "sc:Date" if column.date is not None and column.date.unit == "D" else "sc:DateTime"
+    if column.date is not None:
+        return {DAY: "sc:Date", SECOND: "sc:DateTime", f"{SECOND}.%f": "sc:DateTime"}.get(
+            column.date.pattern, "sc:Text"
+        )
     if pa.types.is_boolean(stored):
         return "sc:Boolean"
     if pa.types.is_integer(stored) and not column.missing:
         return "sc:Integer"
-    return "sc:Float" if pa.types.is_integer(stored) or pa.types.is_floating(stored) else "sc:Text"
+    number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return "sc:Float" if any(is_one(stored) for is_one in number) else "sc:Text"
 
 
 def _image_set(schema: ImageSchema) -> dict[str, Any]:

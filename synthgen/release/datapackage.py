@@ -77,7 +77,7 @@ def field(column: Column) -> dict[str, Any]:
         found["type"] = "integer" if pa.types.is_integer(stored) else "number"
     elif column.kind == "datetime" and column.date is not None:
         standard = {DAY: ("date", "default"), SECOND: ("datetime", "default"), f"{SECOND}.%f": ("datetime", "default")}
-        plain = standard if not column.date.suffix else {}
+        plain = standard if column.date.suffix in ("", "Z") else {}
         found["type"], found["format"] = plain.get(column.date.pattern, ("string", "default"))
     elif column.kind == "boolean" and pa.types.is_boolean(stored):
         found["type"] = "boolean"

@@ -126,6 +126,7 @@ def _plain(column: Column) -> Column:
     number = NumberFormat(decimals=column.number.decimals) if column.number else None
     date = column.date
     if date is not None and all(part in date.pattern.replace("%B", "%m").replace("%b", "%m") for part in ("%d", "%m")):
-        date = DateFormat(pattern=ISO[date.unit], unit=date.unit, suffix=date.suffix)
+        zoned = "tz=" in (column.dtype or "")  # what is stored with a zone is written in universal time
+        date = DateFormat(pattern=ISO[date.unit], unit=date.unit, suffix="Z" if zoned else date.suffix)
     categories = column.categories if column.kind in ("categorical", "boolean") else None
     return Column(name=column.name, kind=column.kind, missing=("",), number=number, date=date, categories=categories)

@@ -119,6 +119,8 @@ class Schema(_Strict):
                 dumped |= {"minimum": column.minimum, "maximum": column.maximum}
             if column.kind in ("categorical", "boolean"):
                 dumped |= {"categories": column.categories}
+            if column.number is not None:
+                dumped["number"]["decimals"] = column.number.decimals  # null says something here: as many as needed
         return json.dumps({"synthgen_schema": 1, **body}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -15,6 +15,7 @@ from synthgen import __version__, artifact, registry
 from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_image_codec
 from synthgen.data import Dataset, Images, Table, as_dataset, as_table, holds_images
 from synthgen.devices import resolve_device, seeded
+from synthgen.dp.bins import Part
 from synthgen.dp.budget import Budget, check_training
 from synthgen.dp.certificate import certificate
 from synthgen.dp.prepare import Folder, Unit, prepare_images, prepare_table, read_private_images
@@ -57,6 +58,7 @@ class _Manifest(BaseModel):
     codec: Any
     checkpoint: str = ""
     certificate: dict[str, Any] | None = None
+    counted: dict[str, list[Part]] = {}
 
 
 class Synthesizer(Fitted):
@@ -103,6 +105,7 @@ class Synthesizer(Fitted):
         self.seed, self.max_time, self.keep_rare = seed, max_time, keep_rare
         super().__init__(self.name or self.cls.__name__, resolve_device(device))
         self.notes: list[str] = []
+        self.counted = dict[str, list[Part]]()  # what a private fit paid for: noisy counts of parts of columns
         self._rows = 0
 
     def fit(
@@ -201,6 +204,7 @@ class Synthesizer(Fitted):
             codes = self.cls.codes
             prepared = prepare_table(as_table(data), self.schema, self.drop, self.given, budget, codes, unit)
         self._codec, self._rows, self.notes = prepared.codec, prepared.records.total, prepared.notes
+        self.counted = prepared.counted
         self._returns = "images" if kind == "images" else "pandas"
         self._model = model = self._build().to(self.device)
         seconds = self.max_time
@@ -308,6 +312,7 @@ class Synthesizer(Fitted):
             chunk=self.codec.chunk,
             codec=self.codec.state(),
             certificate=self.certificate,
+            counted=self.counted,
         ).model_dump()
 
     @classmethod
@@ -339,6 +344,7 @@ class Synthesizer(Fitted):
         self.config, self.recipe = parse_settings(self.cls, self.settings)
         self._codec, self._returns, self._rows = codec, manifest.returns, manifest.rows
         self.given, self.certificate = tuple(codec.context.names), manifest.certificate
+        self.counted = manifest.counted
         model = self._build()
         model.load_weights(weights)
         self._model = model.to(self.device).eval()

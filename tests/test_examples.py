@@ -83,3 +83,12 @@ def test_private_prints_the_prices_and_a_verdict(example):
     assert "for the number of records, with noise of" in out
     assert "column 'engines': kind numeric, minimum 1.0, maximum 4.0" in out
     assert re.search(r"^ +(differs|faithful): ", out, re.M)
+
+
+@pytest.mark.slow
+def test_release_publishes_and_checks(example, tmp_path):
+    pytest.importorskip("opendp")
+    out = example("release.py")
+    assert re.match(r"released: 2000 rows; \d+ queries add up to epsilon", out)
+    assert re.search(r"^ +year: 0\.\d+ from what was paid for", out, re.M)
+    assert (tmp_path / "released" / "README.md").is_file()

@@ -304,3 +304,9 @@ def test_dropping_an_unknown_column_is_an_error():
     schema = Schema(columns=(Column(name="income", kind="numeric"),))
     with pytest.raises(SynthgenError, match="no column 'incom'; did you mean 'income'"):
         schema.drop(["incom"])
+
+
+def test_a_number_of_as_many_digits_as_needed_stays_one_in_a_file():
+    number = NumberFormat(decimals=None)
+    schema = Schema(columns=(Column(name="x", kind="numeric", number=number),))
+    assert Schema.from_json(schema.to_json())["x"].number == number

@@ -17,6 +17,7 @@ from synthgen.cli.console import remark
 from synthgen.cli.fit import fit
 from synthgen.cli.generate import generate
 from synthgen.cli.inspect import info, list_, schema
+from synthgen.cli.release import release
 from synthgen.cli.report import report
 from synthgen.cli.use import anomalies, impute, interpolate
 from synthgen.cli.verify import verify
@@ -41,7 +42,21 @@ def app(debug: bool) -> None:
     """Fit a generative model on your own table or images, generate new records like them."""
 
 
-for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate, report, compare, verify, audit):
+for command in (
+    list_,
+    info,
+    schema,
+    fit,
+    generate,
+    impute,
+    anomalies,
+    interpolate,
+    report,
+    compare,
+    release,
+    verify,
+    audit,
+):
     app.add_command(command)
 
 

@@ -118,29 +118,16 @@ def fit(
     options |= settings_of(settings, reserved=[*options, "schema"])
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
-    dataset = _read(data, schema_path, delimiter, encoding, console, size=size, aspect=aspect, strict=strict)
+    dataset = read_dataset(data, schema_path, delimiter, encoding, console, size=size, aspect=aspect, strict=strict)
     say_mark(console, data)
     if preview and dataset.kind == "table":
         raise SynthgenError(f"{data} is a table; --preview is for images")
-    reason = ""
     checkpoint = _beside(Path(out), "checkpoint")
     if generator == "auto" and resume and checkpoint.exists():
         generator, found = _unfinished(checkpoint)
         options |= found
     with interruptible() as interrupted:
-        if generator == "auto":
-            from synthgen.compare import best
-
-            choice = best(
-                dataset,
-                options=options,
-                seconds=max_time and max_time / 3,
-                say=console.say,
-                interrupted=interrupted,
-            )
-            generator, reason = choice.name, choice.reason
-            options |= choice.settings
-            console.say(reason)
+        generator, options, reason = chosen(generator, dataset, options, console, interrupted)
         if max_time is not None:
             options["max_time"] = max(1.0, max_time - (time.monotonic() - start))
         synthesizer = Synthesizer(generator, **options)
@@ -178,7 +165,21 @@ def fit(
     )
 
 
-def _read(
+def chosen(
+    generator: str, dataset: Dataset, options: dict[str, Any], console: Console, interrupted: Callable[[], bool]
+) -> tuple[str, dict[str, Any], str]:
+    """The generator with its options, and why that one where it was to be found out on a sample."""
+    if generator != "auto":
+        return generator, options, ""
+    from synthgen.compare import best
+
+    limit = options.get("max_time")
+    choice = best(dataset, options=options, seconds=limit and limit / 3, say=console.say, interrupted=interrupted)
+    console.say(choice.reason)
+    return choice.name, options | choice.settings, choice.reason
+
+
+def read_dataset(
     data: str, schema_path: str | None, delimiter: str | None, encoding: str | None, console: Console, **reading: Any
 ) -> Dataset:
     """The dataset."""

@@ -12,6 +12,7 @@ from synthgen.cli.options import check_folder, read_schema, say_mark, settings_o
 from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
 if TYPE_CHECKING:
+    from synthgen import Synthesizer
     from synthgen.data import Table
     from synthgen.dp.budget import Budget
     from synthgen.dp.prepare import Folder
@@ -50,6 +51,29 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
         BudgetError: epsilon or delta is missing, or an option cannot be had under a budget.
     """
     start = time.monotonic()
+    synthesizer, said = fitted_privately(asked, refused, console)
+    synthesizer.save(asked.out)
+    for note in said:
+        console.say(note)
+    body, name = synthesizer.certificate, synthesizer.name
+    assert body is not None
+    console.result(
+        f"{asked.out}: {name} fitted on about {body['records']} records under epsilon {body['epsilon']:g} and delta "
+        f"{body['delta']:g} (spent: {body['spent_epsilon']:.4g}), {body['unit'].partition(':')[0]}-level, in "
+        f"{duration(time.monotonic() - start)}; check it with: synthgen verify {asked.out}",
+        model=asked.out,
+        generator=name,
+        records=body["records"],
+        certificate=body,
+    )
+
+
+def fitted_privately(asked: Request, refused: Sequence[str], console: Console) -> tuple[Synthesizer, list[str]]:
+    """A synthesizer fitted under a budget, and what its owner should know of the fit.
+
+    Raises:
+        BudgetError: epsilon or delta is missing, or an option cannot be had under a budget.
+    """
     if asked.epsilon is None or asked.delta is None:
         raise BudgetError("a privacy budget needs both --epsilon and --delta, such as --epsilon 1 --delta 1e-6")
     if refused:
@@ -79,20 +103,8 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
             )
         except Interrupted:
             raise Interrupted(f"interrupted; there is no model, and epsilon {budget.spent():.3g} is spent") from None
-    synthesizer.save(asked.out)
     assert synthesizer.certificate is not None
-    for note in [*synthesizer.notes, *said, *_warnings(synthesizer.certificate)]:
-        console.say(note)
-    total, unit = synthesizer.certificate["records"], synthesizer.certificate["unit"].partition(":")[0]
-    console.result(
-        f"{asked.out}: {name} fitted on about {total} records under epsilon {budget.epsilon:g} and delta "
-        f"{budget.delta:g} (spent: {budget.spent():.4g}), {unit}-level, in "
-        f"{duration(time.monotonic() - start)}; check it with: synthgen verify {asked.out}",
-        model=asked.out,
-        generator=name,
-        records=total,
-        certificate=synthesizer.certificate,
-    )
+    return synthesizer, [*synthesizer.notes, *said, *_warnings(synthesizer.certificate)]
 
 
 def _read(asked: Request, budget: Budget) -> tuple[Table | Folder, list[str]]:

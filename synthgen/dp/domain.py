@@ -40,11 +40,19 @@ Read = Literal["numeric", "datetime", "text"]
 
 
 class Domain(NamedTuple):
-    """What was learned: about how many records there are, a surrogate of them, and sentences on what was done."""
+    """What was learned.
+
+    Attributes:
+        total: about how many records there are.
+        surrogate: of them.
+        notes: sentences on what was done.
+        counted: of the columns that were asked about, their parts with the noisy counts that were paid for.
+    """
 
     total: int
     surrogate: Table
     notes: list[str]
+    counted: dict[str, list[Part]]
 
 
 def learn_domain(private: PrivateTable, declared: Schema | None, dialect: Dialect | None) -> Domain:
@@ -65,18 +73,21 @@ def learn_domain(private: PrivateTable, declared: Schema | None, dialect: Dialec
     total = private.count(SHARES["rows"] * private.budget.rho)
     learner = _Learner(private, total, known)
     found, cells, notes = list[Column](), dict[str, pa.Array](), list[str]()
+    counted = dict[str, list[Part]]()
     looks = learner.look_at_all()
     for name in private.names:
         column, parts = learner.learn(name, looks.get(name))
         found.append(column)
         cells[name] = made(column, parts, min(total, LARGEST))
+        if parts and name in looks:
+            counted[name] = parts
         if column.kind == "id" and name not in known:
             notes.append(
                 f"column {name!r} holds too many different texts to be learned under this budget: ids are made for it; "
                 "declare its categories in the schema to have it modelled"
             )
     schema = Schema(columns=tuple(found), rules=declared.rules if declared else (), csv=dialect)
-    return Domain(total, Table(pa.table(cells), dialect=dialect, declared=schema), notes)
+    return Domain(total, Table(pa.table(cells), dialect=dialect, declared=schema), notes, counted)
 
 
 class _Look(NamedTuple):

@@ -20,6 +20,7 @@ from synthgen.codec.rare import UNKNOWN
 from synthgen.data import Images, Table
 from synthgen.data.images import KEPT_SIDE, ImageSchema, digest_of_files, read_images, survey
 from synthgen.data.pictures_in import Aspect
+from synthgen.dp.bins import Part
 from synthgen.dp.budget import Budget
 from synthgen.dp.domain import learn_domain
 from synthgen.dp.records import PrivateRecords
@@ -58,12 +59,14 @@ class Private(NamedTuple):
         records: behind the budget.
         declared: what was taken as public.
         notes: what was done, a sentence each.
+        counted: noisy counts of parts of a table's columns.
     """
 
     codec: Codec
     records: PrivateRecords
     declared: list[str]
     notes: list[str]
+    counted: dict[str, list[Part]] = {}  # noqa: RUF012 (immutable)
 
 
 def prepare_table(
@@ -118,7 +121,7 @@ def prepare_table(
     persons = private.persons() if unit.column else None
     spaces = codec.space, codec.context_space
     records = PrivateRecords(*x, *spaces, c, domain.total, budget, persons, private.sensitivity)
-    return Private(codec, records, _said(known), domain.notes)
+    return Private(codec, records, _said(known), domain.notes, domain.counted)
 
 
 def _encoded(codec: Codec, rows: Table) -> tuple[Tensor, Tensor]:

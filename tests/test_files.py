@@ -1,8 +1,11 @@
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
+from synthgen import files
 from synthgen.errors import ResourceError, SynthgenError
 from synthgen.files import replacing
 
@@ -153,3 +156,71 @@ def test_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
     with replacing(path) as new:
         new.write_text("x")
     assert flushed == [False]
+
+
+def ended():
+    """The number of a process that is no more."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def left(path, process, ending="tmp", machine=None):
+    return path.with_name(f".{path.name}.{process}-{machine or files._machine()}.{ending}")
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_of_the_same_output(tmp_path):
+    path = tmp_path / "model"
+    for process in (ended(), os.getpid()):  # the second is from before a restart that gave the number again
+        left(path, process).mkdir()
+        (left(path, process) / "weights").touch()
+    left(path, ended()).write_text("half")
+    with replacing(path) as new:
+        new.mkdir()
+    assert names(tmp_path) == ["model"]
+
+
+def test_what_others_are_writing_or_is_not_ours_stays(tmp_path):
+    path = tmp_path / "out.csv"
+    others = [
+        left(path, os.getppid()),
+        left(path, ended(), machine="0badcafe"),
+        left(tmp_path / "other.csv", ended()),
+        tmp_path / ".out.csv.tmp",
+    ]
+    for file in others:
+        file.write_text("theirs")
+    with replacing(path) as new:
+        new.write_text("mine")
+    assert names(tmp_path) == sorted(["out.csv", *(file.name for file in others)])
+
+
+def test_an_output_that_a_kill_left_beside_its_place_is_put_back(tmp_path):
+    path = tmp_path / "model"
+    left(path, ended(), "old").mkdir()
+    with pytest.raises(ValueError, match="early"), replacing(path):
+        raise ValueError("early")
+    assert names(tmp_path) == ["model"]
+
+
+def test_there_is_no_moment_without_an_output(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.mkdir()
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(type(path), name, lambda *_: pytest.fail("two steps"))
+    with replacing(path) as new:
+        new.mkdir()
+        (new / "new").touch()
+    assert (names(path), names(tmp_path)) == (["new"], ["model"])
+
+
+@pytest.mark.parametrize("before", ["folder", "link"])
+def test_without_exchange_two_renames_do(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    path = tmp_path / "model"
+    (tmp_path / "real").mkdir()
+    {"folder": path.mkdir, "link": lambda: path.symlink_to("real")}[before]()
+    with replacing(path) as new:
+        new.mkdir()
+        (new / "new").touch()
+    assert (names(path), names(tmp_path / "real"), names(tmp_path)) == (["new"], [], ["model", "real"])

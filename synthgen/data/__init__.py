@@ -1,6 +1,7 @@
 """Datasets on disk and in memory: `read` and `write`.
 
-A table is a `.csv`, `.csv.gz` or `.parquet` file, images are a folder or a `.zip` of one.
+A table is a `.csv`, `.csv.gz` or `.parquet` file, images are a folder or a `.zip` of one; they are also written as a
+`.tar` for WebDataset.
 """
 
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from synthgen.data.images import Images, ImageSchema, read_images
 from synthgen.data.pictures_out import ImageWriter, check_image_output, write_sheet
+from synthgen.data.pictures_tar import TarWriter, tarred
 from synthgen.data.table import ENDINGS, Table, TableWriter, as_table, check_output, read_table
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect, Schema
@@ -73,9 +75,14 @@ def as_dataset(data: Any, schema: ImageSchema | None = None) -> Dataset:
     return as_table(data)
 
 
-def writer(path: str | Path, schema: Schema | ImageSchema) -> TableWriter | ImageWriter:
-    """A context manager with a `write` for datasets of a schema, which appear whole when its block ends."""
-    return ImageWriter(path, schema) if isinstance(schema, ImageSchema) else TableWriter(path, schema)
+def writer(path: str | Path, schema: Schema | ImageSchema, first: int = 0) -> TableWriter | ImageWriter:
+    """A context manager with a `write` for datasets of a schema, which appear whole when its block ends.
+
+    The images of a `.tar` are named by their number, from `first` on.
+    """
+    if isinstance(schema, ImageSchema):
+        return TarWriter(path, schema, first) if tarred(path) else ImageWriter(path, schema)
+    return TableWriter(path, schema)
 
 
 def write(dataset: Dataset, path: str | Path) -> None:
@@ -98,7 +105,7 @@ def check_place(path: str | Path, kind: str) -> None:
     path = Path(path)
     if kind == "images":
         if path.name.endswith(ENDINGS):
-            raise SynthgenError(f"the model makes images, and {path} is no folder; give -o FOLDER or a .zip")
+            raise SynthgenError(f"the model makes images, and {path} is no folder; give -o FOLDER, a .zip or a .tar")
         check_image_output(path)
     else:
         check_output(path)

@@ -79,7 +79,7 @@ class Shards:
         synthesizer = load(Path(model), device)
         kind = synthesizer.codec.kind
         format = format or next(f for f, of in FORMATS.items() if of == kind)
-        if FORMATS.get(format) != kind:
+        if not format or FORMATS.get(format) != kind:
             able = ", ".join(f for f, of in FORMATS.items() if of == kind)
             raise SynthgenError(f"shards of {synthesizer.noun} have no format {format!r}; give {able}")
         plan = Plan(

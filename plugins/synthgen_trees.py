@@ -23,12 +23,14 @@ from torch import Tensor
 
 from synthgen import Generator, Records, Space, Training
 from synthgen.nn.correction import Correction
+from synthgen.nn.leaves import Top
 from synthgen.nn.resident import Resident
 
 Codes = NDArray[np.int16]
 SIZES = (10, 20, 40, 80, 160, 320)  # smallest leaves that are tried
 HELD_OUT = 20_000  # records at most that the choice is made on
 BOOLEAN = 2
+MANY = 20_000  # records for which it pays to look at a tree as a whole
 
 
 class Tree(NamedTuple):
@@ -159,23 +161,46 @@ class Trees(Resident, Generator):
     def _records(self, c: Tensor) -> Tensor:
         """A record (n, columns) for each context (n, width), from the sequence alone."""
         codes = self._draw(c, np.random.default_rng(int(torch.randint(2**62, ()))))
-        return torch.from_numpy(codes[:, len(self.context.sizes) :].astype(np.float32))
+        return torch.from_numpy(codes[len(self.context.sizes) :].astype(np.float32)).T
 
     def _draw(self, c: Tensor, rng: np.random.Generator) -> Codes:
-        """Records of codes, the context's first, from the sequence alone."""
+        """Codes (columns, n) of records, the context's first, from the sequence alone."""
         n, first = len(c), len(self.context.sizes)
-        codes = np.zeros((n, len(self.sizes)), dtype=np.int16)
-        codes[:, :first] = self.context.collapse(c).cpu().numpy()
-        nodes, donors = self.nodes.numpy(), self.donors.numpy()
+        codes = np.zeros((len(self.sizes), n), dtype=np.int16)
+        codes[:first] = self.context.collapse(c).cpu().numpy().T
+        start, count = self.nodes[:, 4:].T.contiguous().numpy()
+        donors, firsts = self.donors.numpy(), self.trees.numpy().reshape(-1, self.config.trees, 2)
         for p, j in enumerate(self.order):
-            before = self._before(p)
-            x = self._ranked(codes, self.ranks[p].numpy(), before) if before else codes[:, :0]
-            trees = self.trees[p * self.config.trees : (p + 1) * self.config.trees].numpy()
-            chosen = trees[rng.integers(0, len(trees), n)]
-            leaf = nodes[descend(nodes, chosen[:, 0], x)]
-            place = (rng.random(n) * leaf[:, 5]).astype(np.int64)
-            codes[:, j] = donors[chosen[:, 1] + leaf[:, 4] + place]
+            tree = rng.integers(0, self.config.trees, n)
+            leaf = np.empty(n, dtype=np.int64)
+            for t, (root, _) in enumerate(firsts[p]):
+                rows = np.flatnonzero(tree == t) if self.config.trees > 1 else slice(None)
+                leaf[rows] = root + self._leaves(p, self._tree(p, t), codes[:, rows])
+            place = (rng.random(n) * count[leaf]).astype(np.int64)
+            place += start[leaf]
+            place += firsts[p, tree, 1]
+            codes[j] = donors[place]
         return codes
+
+    def _tree(self, p: int, t: int) -> NDArray[np.int32]:
+        """The nodes of the t-th tree of the p-th drawn column."""
+        k = p * self.config.trees + t
+        end = self.trees[k + 1, 0] if k + 1 < len(self.trees) else len(self.nodes)
+        return self.nodes[self.trees[k, 0] : end].numpy()
+
+    def _leaves(self, p: int, nodes: NDArray[np.int32], codes: Codes) -> NDArray[np.int64]:
+        """The leaves (n,) that records of codes (columns, n) reach in a tree of the p-th drawn column."""
+        before, n = self._before(p), codes.shape[1]
+        starts = np.cumsum([0, *self.sizes])
+        ranks = [self.ranks[p, starts[i] : starts[i + 1]].numpy() for i in before]
+        node = np.zeros(n, dtype=np.int64)
+        if n >= MANY and before:
+            node = Top(nodes, _weights(nodes), ranks).reach([codes[i] for i in before])
+        rows = np.flatnonzero(nodes[node, 0] >= 0)
+        if len(rows):
+            x = np.stack([rank[codes[i, rows]] for rank, i in zip(ranks, before, strict=True)], axis=1)
+            node[rows] = descend(nodes, node[rows], x)
+        return node
 
     def validate(self) -> None:
         nodes, trees = self.nodes.numpy(), self.trees.numpy()
@@ -264,16 +289,28 @@ def to_arrays(tree: DecisionTreeRegressor, x: NDArray[np.float32], target: Codes
     return Tree(nodes, target[order])
 
 
-def descend(nodes: NDArray[np.int32], roots: NDArray[np.int64], x: Codes) -> NDArray[np.int64]:
-    """The leaf, as an index into `nodes`, that each record of features x (n, q) reaches from its root (n,)."""
-    node = roots.copy()
+def descend(nodes: NDArray[np.int32], start: NDArray[np.int64], x: Codes) -> NDArray[np.int64]:
+    """The leaf of a tree that each record of features x (n, q) reaches from its node `start` (n,)."""
+    node = start.copy()
     active = np.flatnonzero(nodes[node, 0] >= 0)
     while len(active):
         asked = nodes[node[active]]
         right = x[active, asked[:, 0]] > asked[:, 1]
-        node[active] = roots[active] + np.where(right, asked[:, 3], asked[:, 2])
+        node[active] = np.where(right, asked[:, 3], asked[:, 2])
         active = active[nodes[node[active], 0] >= 0]
     return node
+
+
+def _weights(nodes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How many training records came by each node of a tree, (nodes,)."""
+    weight = nodes[:, 5].astype(np.int64)
+    levels: list[NDArray[np.integer]] = [np.zeros(1, dtype=np.int64)]
+    while len(inner := levels[-1][nodes[levels[-1], 0] >= 0]):
+        levels.append(nodes[inner, 2:4].ravel())
+    for level in levels[::-1]:
+        inner = level[nodes[level, 0] >= 0]
+        weight[inner] = weight[nodes[inner, 2]] + weight[nodes[inner, 3]]
+    return weight
 
 
 def _state(grown: list[list[Tree]], ranks: list[Codes]) -> dict[str, Tensor]:

@@ -90,6 +90,18 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise SynthgenError(f"{damaged} ({WEIGHTS}: {error})") from error
 
 
+def fingerprint(path: str | Path) -> str:
+    """A hash that tells a stored model from all others: of its manifest, which holds that of the weights.
+
+    Raises:
+        SynthgenError: there is no model.
+    """
+    try:
+        return hashlib.sha256((Path(path) / MANIFEST).read_bytes()).hexdigest()
+    except OSError as error:
+        raise SynthgenError(f"{path} is no model: a folder with {MANIFEST} and {WEIGHTS} was expected") from error
+
+
 def is_artifact(path: Path) -> bool:
     """Whether a path looks like a stored model."""
     return (path / MANIFEST).is_file()

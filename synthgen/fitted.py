@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,12 +78,21 @@ class Fitted:
         """
         return self._joined(list(self.stream(n, seed=seed, given=given)))
 
-    def stream(self, n: int, *, seed: int = 0, given: Given | Any = None) -> Iterator[Dataset]:
-        """Draw n new records a chunk at a time: tables of at most 65 536 rows, or at most 1024 images."""
+    def stream(
+        self, n: int, *, seed: int = 0, given: Given | Any = None, only: range | None = None
+    ) -> Iterator[Dataset]:
+        """Draw n new records a chunk at a time: tables of at most 65 536 rows, or at most 1024 images.
+
+        Args:
+            n: as in `generate`.
+            seed: as in `generate`.
+            given: as in `generate`.
+            only: numbers of the chunks that are drawn; all by default. No chunk depends on another.
+        """
         if n < 1:
             raise SynthgenError(f"{n} records were asked for; ask for at least 1")
         rows = self._given_table(given)
-        for k, start, size in chunks(n, self.codec.chunk):
+        for k, start, size in islice(chunks(n, self.codec.chunk), *((only.start, only.stop) if only else (None,))):
             part = rows.take(np.arange(start, start + size) % len(rows)) if rows is not None else None
             yield self._chunk(seed, k, start, size, part)
 
@@ -96,6 +106,8 @@ class Fitted:
         raw: bool = False,
         prefix: str = "",
         report: Callable[[float], None] = lambda done: None,
+        parts: Iterable[Dataset] | None = None,
+        first: int = 0,
     ) -> None:
         """Draw n new records into a file or folder, in memory that does not grow with n.
 
@@ -103,13 +115,15 @@ class Fitted:
         are synthetic.
 
         Args:
-            path: a `.csv`, `.csv.gz` or `.parquet` file for rows; a folder or a `.zip` for images.
+            path: a `.csv`, `.csv.gz` or `.parquet` file for rows; a folder, a `.zip` or a `.tar` for images.
             n: number of records.
             seed: the same seed gives the same file.
             given: as in `generate`.
             raw: in a CSV, put no ' before what a spreadsheet would run.
             prefix: begins the name of each column of a table.
             report: called with the share done.
+            parts: the records, where they are drawn elsewhere; those of `stream` by default.
+            first: number of the first record, by which a `.tar` names its images.
 
         Raises:
             SynthgenError: the ending is unknown, or what is given cannot be held.
@@ -120,8 +134,8 @@ class Fitted:
         if isinstance(schema, ImageSchema) and (raw or prefix):
             raise SynthgenError("images have no columns to give a prefix to, and no cells to leave raw")
         schema = unescaped(schema) if raw else schema
-        with writer(path, schema, self.mark, prefix) as output:
-            for part in self.stream(n, seed=seed, given=given):
+        with writer(path, schema, self.mark, prefix, first) as output:
+            for part in self.stream(n, seed=seed, given=given) if parts is None else parts:
                 output.write(part)  # type: ignore[arg-type]
                 report((done := done + len(part)) / n)
 
@@ -142,6 +156,11 @@ class Fitted:
             else:
                 drawn = self.model.sample(size, c)
         return codec.decode(drawn.cpu(), context, random.rng, start, codec.fixed(given) if given is not None else None)
+
+    def check_given(self, given: Given | Any) -> None:
+        """Raise SynthgenError where values cannot be held: unknown, of no training record, or beyond the generator."""
+        if (rows := self._given_table(given)) is not None:
+            self.codec.draw_context(self.codec.asked(rows, len(rows)), np.random.default_rng(0))
 
     def _given_table(self, given: Given | Any) -> Table | None:
         """What is given as a table, its columns and values checked."""

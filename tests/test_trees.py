@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import synthgen_trees
 import torch
 from sklearn.tree import DecisionTreeRegressor
 from synthgen_trees import SIZES, Trees, choose_leaf, descend, features, to_arrays
 
+from synthgen import Synthesizer
 from synthgen.errors import SynthgenError
 from synthgen.records import Records
 from synthgen.space import EMPTY, Space
@@ -79,11 +81,18 @@ def grown():
 def test_descending_ends_in_the_leaves_of_sklearn(grown):
     _, _, trees, arrays = grown
     fresh = np.random.default_rng(1).integers(-3, 35, (3000, 3)).astype(np.int16)
-    nodes = np.concatenate([a.nodes for a in arrays])
-    which = np.arange(len(fresh)) % 2
-    roots = which * len(arrays[0].nodes)
-    expected = np.where(which == 0, trees[0].apply(fresh), trees[1].apply(fresh))
-    np.testing.assert_array_equal(descend(nodes, roots, fresh) - roots, expected)
+    for tree, (nodes, _) in zip(trees, arrays, strict=True):
+        np.testing.assert_array_equal(descend(nodes, np.zeros(3000, dtype=int), fresh), tree.apply(fresh))
+
+
+@pytest.mark.parametrize("trees", [1, 3])
+def test_many_records_draw_what_few_would(people, trees, monkeypatch):
+    """Looking at trees as a whole, and descending where they are too large for that, finds the same leaves."""
+    model = Synthesizer("trees", trees=trees, leaf=2, rounds=0, keep_rare=True).fit(people).model
+    monkeypatch.setattr(synthgen_trees, "MANY", 10**9)
+    few = model._draw(torch.zeros(5000, 0), np.random.default_rng(0))
+    monkeypatch.setattr(synthgen_trees, "MANY", 0)
+    np.testing.assert_array_equal(few, model._draw(torch.zeros(5000, 0), np.random.default_rng(0)))
 
 
 def test_a_leaf_keeps_the_codes_of_its_records(grown):

@@ -9,19 +9,20 @@ from typing import Any
 import click
 
 from synthgen.cli.console import Console, duration
-from synthgen.cli.options import assignments, output_options, raw_option
+from synthgen.cli.options import Count, assignments, output_options, raw_option
+from synthgen.cli.shards import Request, make_shards, shard_options
 from synthgen.errors import SynthgenError
 
 
 @click.command()
 @click.argument("model", type=click.Path())
-@click.option("-n", "n", type=click.IntRange(1), help="Number of records; as many as --given-file has by default.")
+@click.option("-n", "n", type=Count(), help="Number of records, such as 5000 or 100M; by default that of --given-file.")
 @click.option(
     "-o",
     "out",
     type=click.Path(),
     required=True,
-    help="A .csv, .csv.gz or .parquet file; for images a folder or a .zip.",
+    help="A .csv, .csv.gz or .parquet file; for images a folder, a .zip or a .tar; with --shards a folder.",
 )
 @click.option("--given", multiple=True, metavar="COL=VALUE", help="Hold a column at a value in every record.")
 @click.option("--given-file", type=click.Path(), help="A table of values to hold; its rows are taken in turn.")
@@ -31,6 +32,7 @@ from synthgen.errors import SynthgenError
     "--prefix", default="", metavar="TEXT", help="Begin the name of each column with it, as in SYNTHETIC_age."
 )
 @raw_option
+@shard_options
 @output_options
 def generate(
     model: str,
@@ -42,32 +44,43 @@ def generate(
     device: str,
     prefix: str,
     raw_csv: bool,
+    request: Request,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Draw new records from MODEL."""
     start = time.monotonic()
     console = Console(quiet, as_json)
+    request.check(out)
     if given and given_file:
         raise SynthgenError("give --given or --given-file, not both")
     if n is None and given_file is None:
         raise SynthgenError("say how many records with -n")
-    from synthgen import Synthesizer
     from synthgen.data import check_place
     from synthgen.data.table import read_table
+    from synthgen.shards import draw, load
 
-    synthesizer = Synthesizer.load(model, device)
+    synthesizer = load(Path(model), device)
     codec = synthesizer.codec
-    check_place(out, codec.kind)
-    held: Any = assignments(given, codec.dataset_schema.names if codec.kind == "table" else codec.context.names)
+    values = assignments(given, codec.dataset_schema.names if codec.kind == "table" else codec.context.names)
+    held: Any = values
     if given_file is not None:
         held = read_table(Path(given_file), raw=raw_csv)
         n = n or len(held)
         if n % len(held):
             raise SynthgenError(f"{n} records are no multiple of the {len(held)} rows of {given_file}")
     assert n is not None
+    if request.shards is not None:
+        options = {"given": values, "given_file": given_file, "seed": seed, "device": device}
+        make_shards(request, console, model, out, n, raw=raw_csv, prefix=prefix, **options)  # type: ignore[arg-type]
+        return
+    check_place(out, codec.kind)
+    parts = None
+    if request.workers is not None and request.workers > 1:
+        told = Path(given_file) if given_file else values
+        parts = draw(Path(model), n, request.workers, seed=seed, given=told, device=device)
     report = console.progress("generating")
-    synthesizer.write(out, n, seed=seed, given=held, raw=raw_csv, prefix=prefix, report=report)
+    synthesizer.write(out, n, seed=seed, given=held, raw=raw_csv, prefix=prefix, report=report, parts=parts)
     seconds = time.monotonic() - start
     console.result(
         f"{out}: {n} {synthesizer.noun} in {duration(seconds)}", out=str(out), rows=n, seconds=round(seconds, 2)

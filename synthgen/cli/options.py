@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,24 @@ class Seconds(click.ParamType[float]):
         if not match or float(match[1]) <= 0:
             self.fail(f"{value!r} is no time; write 90s, 10m or 1h", param, ctx)
         return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
+
+
+class Count(click.ParamType[int]):
+    """A number of records such as 5000, 100k, 2.5M or 1G."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Text to a whole number from 1 to 2**62."""
+        match = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)\s*([kKmMgG]?)", str(value).strip())
+        count = (
+            Fraction(match[1].replace("_", "")) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()]
+            if match
+            else 0
+        )
+        if not 1 <= count <= 2**62 or count != int(count):
+            self.fail(f"{value!r} is no number of records; write 5000, 100k, 2.5M or 1G", param, ctx)
+        return int(count)
 
 
 def output_options(command: Command) -> Command:

@@ -1,6 +1,7 @@
 """Datasets on disk and in memory: `read` and `write`.
 
-A table is a `.csv`, `.csv.gz` or `.parquet` file, images are a folder or a `.zip` of one.
+A table is a `.csv`, `.csv.gz` or `.parquet` file, images are a folder or a `.zip` of one; they are also written as a
+`.tar` for WebDataset.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from synthgen.data.images import Images, ImageSchema, read_images
 from synthgen.data.marks import Mark, find_mark, mark, note_of_mark
 from synthgen.data.pictures_out import ImageWriter, check_image_output, write_sheet
+from synthgen.data.pictures_tar import TarWriter, tarred
 from synthgen.data.table import ENDINGS, Table, TableWriter, as_table, check_output, read_table
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect, Schema, unescaped
@@ -79,7 +81,7 @@ def as_dataset(data: Any, schema: ImageSchema | None = None) -> Dataset:
 
 
 def writer(
-    path: str | Path, schema: Schema | ImageSchema, mark: Mark | None = None, prefix: str = ""
+    path: str | Path, schema: Schema | ImageSchema, mark: Mark | None = None, prefix: str = "", first: int = 0
 ) -> TableWriter | ImageWriter:
     """A context manager with a `write` for datasets of a schema, which appear whole when its block ends.
 
@@ -88,9 +90,10 @@ def writer(
         schema: of the datasets.
         mark: what Parquet files and images say of themselves, such as that they are synthetic.
         prefix: begins the name of each column of a table.
+        first: number of the first image, by which a `.tar` names its images.
     """
     if isinstance(schema, ImageSchema):
-        return ImageWriter(path, schema, mark)
+        return TarWriter(path, schema, mark, first) if tarred(path) else ImageWriter(path, schema, mark)
     return TableWriter(path, schema, mark, prefix)
 
 
@@ -117,7 +120,7 @@ def check_place(path: str | Path, kind: str) -> None:
     path = Path(path)
     if kind == "images":
         if path.name.endswith(ENDINGS):
-            raise SynthgenError(f"the model makes images, and {path} is no folder; give -o FOLDER or a .zip")
+            raise SynthgenError(f"the model makes images, and {path} is no folder; give -o FOLDER, a .zip or a .tar")
         check_image_output(path)
     else:
         check_output(path)

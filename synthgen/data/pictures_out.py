@@ -48,11 +48,14 @@ class ImageWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            temporary = stack.enter_context(replacing(self.path))
-            self._put = self._into_zip(temporary, stack) if _zipped(self.path) else self._into_folder(temporary)
+            self._put = self._open(stack.enter_context(replacing(self.path)), stack)
             stack.push(self._finish)
             self._stack = stack.pop_all()
         return self
+
+    def _open(self, temporary: Path, stack: ExitStack) -> Callable[[str, bytes], None]:
+        """What puts a file of some name into the output."""
+        return self._into_zip(temporary, stack) if _one_file(self.path) else self._into_folder(temporary)
 
     def write(self, images: Images) -> None:
         """Append images whose schema is the writer's."""
@@ -62,8 +65,11 @@ class ImageWriter:
             self._written += 1
             data = io.BytesIO()
             _picture(pixels).save(data, "PNG", compress_level=6, pnginfo=self._info)
-            self._put(self._name(self._written, int(label)), data.getvalue())
+            self._add(self._written, int(label), data.getvalue())
         self._labels.append(images.labels)
+
+    def _add(self, number: int, label: int, data: bytes) -> None:
+        self._put(self._name(number, label), data)
 
     def _name(self, number: int, label: int) -> str:
         return (f"{self._folders[label]}/" if self._folders else "") + f"{number:08d}.png"
@@ -115,13 +121,13 @@ def check_image_output(path: str | Path) -> None:
         raise SynthgenError(f"{path} names no new folder; give one, such as -o images")
     if not path.absolute().parent.is_dir():
         raise SynthgenError(f"there is no folder {path.parent} to write {path.name} into")
-    file = _zipped(path) and path.is_file()
-    if (path.exists() or path.is_symlink()) and not file and (_zipped(path) or not _is_output(path)):
+    file = _one_file(path) and path.is_file()
+    if (path.exists() or path.is_symlink()) and not file and (_one_file(path) or not _is_output(path)):
         raise SynthgenError(f"{path} exists and is no folder of generated images; give another -o or remove it")
 
 
-def _zipped(path: Path) -> bool:
-    return path.suffix.lower() == ".zip"
+def _one_file(path: Path) -> bool:
+    return path.suffix.lower() in (".zip", ".tar")
 
 
 def _is_output(path: Path) -> bool:

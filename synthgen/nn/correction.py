@@ -134,15 +134,19 @@ class Correction(Resident):
 
     def _odds(self, codes: Codes) -> Tensor:
         """Log of how likely records of codes (n, columns) are to be kept, (n,)."""
-        return torch.from_numpy(self.ratio(codes) + self.shift.numpy()[codes + self.starts].sum(axis=1)).double()
+        odds, shift = self.ratio(codes), self.shift.numpy()
+        for j, (start, size) in enumerate(zip(self.starts, self.sizes, strict=True)):
+            odds += shift[start : start + size][codes[:, j]]
+        return torch.from_numpy(odds).double()
 
     def _codes(self, x: Tensor, c: Tensor) -> Codes:
         """Codes of contexts and records; a number's is the cell of (0, 1) that its normal score falls into."""
-        x, c = x.cpu(), c.cpu()
-        columns = [
-            (torch.special.ndtr(x[:, j]) * CELLS).clamp(0, CELLS - 1) if r else x[:, j] for j, r in enumerate(self.real)
-        ]
-        return torch.cat([self.context.collapse(c), torch.stack(columns, 1)], 1).numpy().astype(np.int16)
+        codes = np.empty((len(self.sizes), len(x)), dtype=np.int16)  # column after column, as all who ask for codes do
+        first = len(self.context.sizes)
+        codes[:first] = self.context.collapse(c.cpu()).numpy().T
+        for row, column, real in zip(codes[first:], x.cpu().T, self.real, strict=True):
+            row[:] = (torch.special.ndtr(column) * CELLS).clamp(0, CELLS - 1).numpy() if real else column.numpy()
+        return codes.T
 
     def validate(self) -> None:
         """Raise ValueError where stored parts contradict each other, or their sums might overflow."""

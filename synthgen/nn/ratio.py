@@ -1,12 +1,11 @@
 """DensityRatio: how much likelier a record is among real records than among drawn ones.
 
 Gradient boosting of the logistic loss between two samples estimates log p_real(x) - log p_drawn(x)
-(Sugiyama et al., Density Ratio Estimation in Machine Learning, 2012). A record's leaf in a tree is found without
-descending: each question whose answer is "greater" removes the leaves on its left, and the first that remains
-is the leaf (Lucchese et al., QuickScorer, 2015).
+(Sugiyama et al., Density Ratio Estimation in Machine Learning, 2012). A record's leaves are found eight trees at a
+time, without descending (see `nn.leaves`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,13 +13,17 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor, nn
 
+from synthgen.nn.leaves import PIECE, ROW, Sets, intersect, lowest
+
 BINS = 255  # per column: what a question can tell apart
 LEAVES = 31  # of a tree: their set fits into an int32
 ALL = 2**LEAVES - 1  # the set of all leaves
 MOST_ODDS = 1e4  # that a stored leaf may hold: sums stay finite
+TOGETHER = ROW // 4  # trees whose leaves are found at once
+JOINT = 4096  # combinations of bins of several columns that are looked up at once: their sets stay in the cache
 STEP = 50  # trees grown between two looks at the clock
 
-Bins = NDArray[np.int64]
+Bins = NDArray[np.uint8]
 
 
 class DensityRatio(nn.Module):
@@ -61,21 +64,48 @@ class DensityRatio(nn.Module):
 
     def forward(self, codes: NDArray[np.int16]) -> NDArray[np.float32]:
         """Log-ratios (B,) of records of codes (B, columns)."""
-        binned = self._bin(codes)
+        binned, counts = self._bin(codes), [int(part.max()) + 1 for part in self._parts()]
+        blocks = _blocks(counts)
+        groups = list(self._groups(counts, blocks))
         total = np.zeros(len(codes), dtype=np.float32)
-        trees = (t.numpy() for t in (self.questions, self.remaining, self.values))
-        for questions, remaining, values in zip(*trees, strict=True):
-            left = np.full(len(codes), ALL, dtype=np.int32)
-            for column in np.unique(questions[:, 0]):
-                left &= _answers(questions, remaining, column)[binned[column]]
-            first = (left & -left).astype(np.float32).view(np.int32) >> 23  # its exponent, from 127 on
-            total += values[first - 127]
+        for start in range(0, len(codes), PIECE):
+            piece = binned[:, start : start + PIECE]
+            joint = [np.ravel_multi_index(tuple(piece[block]), [counts[j] for j in block]) for block in blocks]
+            left, spare = np.empty((2, piece.shape[1], TOGETHER), dtype=np.int32)
+            sums = np.zeros(left.shape, dtype=np.float32)
+            own = np.tile(np.arange(TOGETHER, dtype=np.int32) * LEAVES, (len(left), 1))
+            for tables, values in groups:
+                intersect(tables, joint, left, spare)
+                leaf = lowest(left)
+                leaf += own
+                sums += np.take(values, leaf, mode="clip")
+            total[start : start + PIECE] = sums.sum(axis=1)
         return total
+
+    def _groups(
+        self, counts: list[int], blocks: list[list[int]]
+    ) -> Iterator[tuple[dict[int, Sets], NDArray[np.float32]]]:
+        """For each few trees, the leaves that the bins of blocks of columns leave over, and the values of all."""
+        questions, remaining, values = (t.numpy() for t in (self.questions, self.remaining, self.values))
+        for start in range(0, len(values), TOGETHER):
+            few = range(start, min(start + TOGETHER, len(values)))
+            asked = set(questions[few, :, 0].ravel().tolist())
+            tables = {j: np.full((counts[j], TOGETHER), ALL, dtype=np.int32) for j in range(len(counts))}
+            for k in few:
+                for j in np.unique(questions[k, :, 0]):
+                    tables[j][:, k - start] = _answers(questions[k], remaining[k], j)[: counts[j]]
+            joint = {b: _cross([tables[j] for j in block]) for b, block in enumerate(blocks) if asked & set(block)}
+            all_values = np.zeros((TOGETHER, LEAVES), dtype=np.float32)  # 0 where a group has fewer trees
+            all_values[: len(few)] = values[few]
+            yield joint, all_values.ravel()
+
+    def _parts(self) -> list[NDArray[np.uint8]]:
+        """The bins of each column's codes."""
+        return np.split(self.bins.numpy(), np.cumsum(self.sizes)[:-1])
 
     def _bin(self, codes: NDArray[np.int16]) -> Bins:
         """Codes (B, columns) to bins (columns, B)."""
-        parts = np.split(self.bins.numpy(), np.cumsum(self.sizes)[:-1])
-        return np.stack([part[codes[:, j]] for j, part in enumerate(parts)]).astype(np.int64)
+        return np.stack([part[codes[:, j]] for j, part in enumerate(self._parts())])
 
     def fit(
         self,
@@ -128,6 +158,27 @@ class DensityRatio(nn.Module):
         place = np.empty(size, dtype=np.int64)
         place[np.argsort(-counts, kind="stable")] = np.arange(size)
         return np.minimum(place, bins - 1).astype(np.uint8)
+
+
+def _blocks(counts: Sequence[int]) -> list[list[int]]:
+    """Columns of few bins together, so that one look at a table answers for all of them."""
+    blocks: list[list[int]] = []
+    size = JOINT + 1
+    for j in sorted(range(len(counts)), key=lambda j: counts[j]):
+        if size * counts[j] > JOINT:
+            blocks.append([])
+            size = 1
+        blocks[-1].append(j)
+        size *= counts[j]
+    return blocks
+
+
+def _cross(tables: Sequence[Sets]) -> Sets:
+    """The sets that every combination of the columns' bins leaves over, (product of bins, words)."""
+    joint = tables[0]
+    for table in tables[1:]:
+        joint = (joint[:, None] & table).reshape(-1, table.shape[1])
+    return joint
 
 
 def _answers(questions: NDArray[np.int16], remaining: NDArray[np.int32], column: int) -> NDArray[np.int32]:

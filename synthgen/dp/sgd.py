@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from synthgen.distributed import current
 from synthgen.dp import noise
 from synthgen.dp.clipping import ClippedSum
 from synthgen.training import Objective, Recipe
@@ -52,13 +53,21 @@ class Plan:
 def private_gradient(
     clipped: ClippedSum, x: Tensor, c: Tensor, plan: Plan, persons: Ints | None = None
 ) -> list[Tensor]:
-    """One step's gradient, with a privacy loss of one sampled Gaussian query: a tensor for each trainable parameter."""
+    """One step's gradient, with a privacy loss of one sampled Gaussian query: a tensor for each trainable parameter.
+
+    Where several processes train together, each draws from the records that it holds, at the same rate: as records are
+    drawn independently of each other, all samples together are a Poisson sample of all records. The main process adds
+    the clipped sums, then the noise, once; what the others hear is noisy.
+    """
+    group = current()
     chosen, shares = sample(len(x), plan.rate, persons)
     rows = torch.from_numpy(chosen).to(x.device)
     with _fresh_draws(x.device):
         sums = clipped(x[rows], c[rows], torch.from_numpy(shares).to(x.device))
-    parts = torch.cat([s.flatten() for s in sums]).cpu().numpy()
-    noisy = torch.from_numpy(noised(parts, plan.sigma * clipped.bound, GRID * clipped.bound) / plan.divisor)
+    parts = group.to_main(torch.cat([s.flatten() for s in sums])).cpu().numpy()
+    if group.main:
+        parts = noised(parts, plan.sigma * clipped.bound, GRID * clipped.bound) / plan.divisor
+    noisy = group.spread(torch.from_numpy(parts))
     pieces = torch.split(noisy, [p.numel() for p in clipped.parameters])
     return [g.reshape(p.shape).to(p) for g, p in zip(pieces, clipped.parameters, strict=True)]
 
@@ -144,8 +153,13 @@ def _plain_gradient(
     device: torch.device,
 ) -> list[Tensor]:
     """The gradient of an objective that sees no record."""
-    loss = objective.loss(n, contexts(n).to(device)).mean()
-    return list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+    group = current()
+    own = len(group.part(torch.empty(n)))
+    with group.own_draws(device):
+        loss = objective.loss(max(own, 1), contexts(max(own, 1)).to(device)).mean() * (own / n)
+        gradient = list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+    group.sum(gradient)
+    return gradient
 
 
 class _Descent:

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load, save
@@ -136,14 +137,19 @@ class Group:
         return parts(0)
 
     @contextlib.contextmanager
-    def own_draws(self, device: torch.device) -> Iterator[None]:
-        """A block with random numbers that no other process draws; after it all go on with the same ones."""
+    def own_draws(self, device: torch.device, *place: int) -> Iterator[None]:
+        """A block with random numbers that no other process draws; after it all go on as if none had been drawn.
+
+        Args:
+            device: where they are drawn.
+            place: numbers that tell this block from others, the same in all processes.
+        """
         if self.world == 1:
             yield
             return
-        seeds = torch.randint(2**62, (self.world,))
+        seed = np.random.SeedSequence([torch.initial_seed(), *place, self.rank]).generate_state(1, np.uint64)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(int(seeds[self.rank]))
+            torch.manual_seed(int(seed[0] >> np.uint64(1)))
             yield
 
     def _told(self, work: Callable[[], bytes]) -> bytes:

@@ -295,7 +295,7 @@ class _Loop:
         rate = min(1.0, (self.step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * done))
         decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
         figures: dict[str, float] = {}
-        with current().own_draws(self.training.device):
+        with current().own_draws(self.training.device, self.training.stages, self.step):
             for k, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers, strict=True)):
                 optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
                 optimizer.zero_grad(set_to_none=True)

@@ -124,8 +124,8 @@ TRAINING = [
     Mutant(
         "a schedule that follows the loss",
         "dp.sgd:private_steps",
-        "descent.step(source(), step)",
-        "descent.step(source(), 0 if clipped.loss(x, c).mean() < 100 else step)",
+        "descent.step(source(step), step)",
+        "descent.step(source(step), 0 if clipped.loss(x, c).mean() < 100 else step)",
         "training",
     ),
     Mutant(

@@ -11,10 +11,10 @@ from typing import Any
 
 
 class Console:
-    """Prints for people, or JSON for programs; `quiet` leaves out what is not a result."""
+    """Prints for people, or JSON for programs; `quiet` leaves out what is not a result, `silent` that as well."""
 
-    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
-        self.quiet, self.as_json = quiet, as_json
+    def __init__(self, quiet: bool = False, as_json: bool = False, silent: bool = False) -> None:
+        self.quiet, self.as_json, self.silent = quiet or silent, as_json, silent
         self._line = False
 
     def say(self, text: str) -> None:
@@ -25,6 +25,8 @@ class Console:
 
     def result(self, text: str, **fields: Any) -> None:
         """The result, on stdout: the text, or with --json the fields."""
+        if self.silent:
+            return
         self._end_line()
         print(json.dumps(fields, ensure_ascii=False) if self.as_json else printable(text))
 

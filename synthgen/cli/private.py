@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthgen.cli.console import Console, duration, interruptible
 from synthgen.cli.options import check_folder, settings_of
+from synthgen.cli.ranks import speaks
 from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
     budget = Budget(asked.epsilon, asked.delta)
     name = AUTO["images" if holds_images(asked.data) else "table"] if asked.generator == "auto" else asked.generator
     synthesizer = Synthesizer(name, **options)  # complains about settings before any data is read
-    dataset, said = _read(asked, budget)
+    dataset, said = _read(asked, budget) if speaks() else (None, [])
     with interruptible() as interrupted:
         try:
             synthesizer.fit(
@@ -78,6 +79,8 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
             )
         except Interrupted:
             raise Interrupted(f"interrupted; there is no model, and epsilon {budget.spent():.3g} is spent") from None
+    if not speaks():
+        return
     synthesizer.save(asked.out)
     assert synthesizer.certificate is not None
     for note in [*synthesizer.notes, *said, *_warnings(synthesizer.certificate)]:

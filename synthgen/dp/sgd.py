@@ -131,7 +131,7 @@ def private_steps(
         contexts: how many to made-up contexts (n, width), which these are told.
         persons: of each record, (N,), where a person's records share the bound.
     """
-    sources: list[Callable[[], list[Tensor]]] = [lambda: private_gradient(clipped, x, c, plan, persons)]
+    sources: list[Callable[[int], list[Tensor]]] = [lambda step: private_gradient(clipped, x, c, plan, persons)]
     trained = [_Descent(clipped.parameters, plan)]
     for other in others:
         assert contexts is not None
@@ -139,7 +139,7 @@ def private_steps(
         sources.append(partial(_plain_gradient, other, trained[-1].parameters, contexts, round(plan.divisor), x.device))
     for step in range(plan.steps):
         for descent, source in zip(trained, sources, strict=True):
-            descent.step(source(), step)
+            descent.step(source(step), step)
         yield step + 1
     for descent in trained:
         descent.finish()
@@ -151,11 +151,12 @@ def _plain_gradient(
     contexts: Callable[[int], Tensor],
     n: int,
     device: torch.device,
+    step: int,
 ) -> list[Tensor]:
     """The gradient of an objective that sees no record."""
     group = current()
     own = len(group.part(torch.empty(n)))
-    with group.own_draws(device):
+    with group.own_draws(device, step):
         loss = objective.loss(max(own, 1), contexts(max(own, 1)).to(device)).mean() * (own / n)
         gradient = list(torch.autograd.grad(loss, parameters, materialize_grads=True))
     group.sum(gradient)

@@ -24,7 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 
 MEETING = timedelta(minutes=5)  # that processes wait for each other at the start
 PATIENCE = timedelta(days=1)  # that they wait while one works for all
-COURTESY = 10  # seconds that a process whose fellow is gone waits for that one's last words
+COURTESY = 5  # seconds that a process whose fellow is gone waits for that one's last words
 PIECE = 1 << 28  # bytes that are sent at once
 LOST = "another process of this fit ended, and this one with it"
 
@@ -99,7 +99,7 @@ class Group:
         """What the main process makes, which works alone meanwhile."""
         if self.world == 1:
             return work()
-        return load(self._told(lambda: save({k: t.detach().cpu().clone().contiguous() for k, t in work().items()})))
+        return load(self._told(lambda: _packed(work())))
 
     def json(self, work: Callable[[], Any]) -> Any:
         """The same of what can be written as JSON."""
@@ -129,7 +129,7 @@ class Group:
                     dist.recv(piece, 0)
             return load(data.numpy().tobytes())
         for rank in range(1, self.world):
-            data = torch.frombuffer(bytearray(save(parts(rank))), dtype=torch.uint8)
+            data = torch.frombuffer(bytearray(_packed(parts(rank))), dtype=torch.uint8)
             with _peers():
                 dist.send(torch.tensor([len(data)]), rank)
                 for piece in torch.split(data, PIECE):
@@ -228,6 +228,11 @@ def was_said(error: BaseException) -> bool:
             time.sleep(1)  # torchrun ends the others as soon as this one does
             return True
     return False
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as safetensors, each by itself and in order."""
+    return save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()})
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ def together(command: Callable[P, None]) -> Callable[P, None]:
         if not _several():
             command(*given, **named)
             return
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch's store would say on its own that one is gone
         from synthgen import distributed
 
         try:

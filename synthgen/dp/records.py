@@ -159,7 +159,7 @@ class PrivateRecords:
         def share(rank: int) -> dict[str, Tensor]:
             of = np.arange(len(self._x)) if self._persons is None else self._persons
             rows = np.flatnonzero(of % group.world == rank)
-            told = {"x": self._x[rows].cpu(), "c": self._c[rows].cpu()}
+            told = {"x": self._x[rows], "c": self._c[rows]}
             if self._persons is not None:
                 told["persons"] = torch.from_numpy(np.unique(of[rows], return_inverse=True)[1].astype(np.int64))
             return told

@@ -87,7 +87,7 @@ class Autoregressive(Generator):
         if rest < 1 - CODING:
             training.note(f"few images: their codes are looked at {PASSES} times only, not to be known by heart")
         training.train(objectives, records, until=CODING, share=CODING)
-        self.tokens.calibrate(x.to(training.device))
+        training.once(self, lambda: self.tokens.calibrate(x.to(training.device)))
         return rest
 
     def log_prob(self, x: Tensor, c: Tensor) -> Tensor:

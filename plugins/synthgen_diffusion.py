@@ -79,10 +79,15 @@ class Diffusion(Generator):
         self.register_buffer("scale", torch.where(coded, 1.0, SPREAD / space.deviation), persistent=False)
 
     def fit(self, records: Records | PrivateRecords, training: Training) -> None:
-        self.outline.fit(*(records.known if isinstance(records, PrivateRecords) else records.tensor()), training)
+        x, c = records.known if isinstance(records, PrivateRecords) else records.tensor()
+        training.once(self, lambda: self.outline.fit(x, c, training))
         training.train(self.objectives(), records, until=0.9)
         if isinstance(records, PrivateRecords):  # nothing pays for another look
             return
+        training.once(self, lambda: self._settle(records, training))
+
+    def _settle(self, records: Records, training: Training) -> None:
+        """Learn what is drawn wrong."""
         x, c = records.to(training.device).tensor()
         self._touch_up(x, c, training)
         self.correction.fit(self._sample, x, c, training)

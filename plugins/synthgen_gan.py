@@ -118,8 +118,12 @@ class GAN(Generator):
     def fit(self, records: Records | PrivateRecords, training: Training) -> None:
         training.train(self.objectives(), records, until=0.9)
         if isinstance(records, PrivateRecords):  # what is known of columns is paid for; more is not looked at
-            self._calibrate(*records.known)
-            return
+            training.once(self, lambda: self._calibrate(*records.known))
+        else:
+            training.once(self, lambda: self._settle(records, training))
+
+    def _settle(self, records: Records, training: Training) -> None:
+        """Learn what is drawn wrong, and say where little of the data is drawn."""
         rows = torch.randperm(len(records))[:SOME]  # images come class by class
         x, c = (t[rows].to(training.device) for t in records.tensor())
         self._calibrate(x, c)

@@ -39,7 +39,7 @@ class GMM(Generator):
         # of tables too little is made up before: each pass of EM would look at all rows again
         sketched = isinstance(records, PrivateRecords) and len(self.space.shape) == 3
         x, c = records.known if sketched else records.tensor()  # type: ignore[union-attr]
-        self.density.fit(x, c, training, self.config.components, self.config.passes)
+        training.once(self, lambda: self.density.fit(x, c, training, self.config.components, self.config.passes))
 
     def sample(self, n: int, c: Tensor) -> Tensor:
         return self.density.sample(c)

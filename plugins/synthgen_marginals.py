@@ -80,6 +80,10 @@ class Marginals(Generator):
         self.register_buffer("shares", torch.zeros(sum(self.sizes), dtype=torch.float64))
 
     def fit(self, records: Records | PrivateRecords, training: Training) -> None:
+        training.once(self, lambda: self._learn(records, training))
+
+    def _learn(self, records: Records | PrivateRecords, training: Training) -> None:
+        """Measure marginals, and keep a model of them."""
         training.checkpoint(dict)  # it takes seconds: there is nothing to go on from
         training.progress(0.1)
         ordered = (*self.context.ordered, *self.space.ordered)

@@ -72,6 +72,10 @@ class Trees(Resident, Generator):
         self.register_buffer("ranks", torch.zeros(0, sum(self.sizes), dtype=torch.int16))
 
     def fit(self, records: Records, training: Training) -> None:
+        training.once(self, lambda: self._learn(records, training))
+
+    def _learn(self, records: Records, training: Training) -> None:
+        """Grow the trees, column by column."""
         x, c = records.tensor()
         codes = torch.cat([self.context.collapse(c), x], dim=1).numpy().astype(np.int16)
         seed = int(torch.randint(2**31, ()))

@@ -5,24 +5,36 @@ from contextlib import contextmanager
 
 import torch
 
+from synthgen.distributed import current
 from synthgen.errors import SynthgenError, near
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device to compute on; "auto" takes CUDA or MPS where there is one.
+    """The device to compute on; "auto" takes CUDA or MPS where there is one, and of several processes each its own.
 
     Raises:
         SynthgenError: the device is unknown or absent.
     """
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
+        name = next(d for d in ("cuda", "mps", "cpu") if present[d])
     kind = name.split(":")[0]
     if kind not in present:
         raise SynthgenError(f"no device is called {name!r}; {near(kind, present)}")
     if not present[kind]:
         raise SynthgenError(f"this machine has no {kind} device; use --device cpu")
-    return torch.device(name)
+    return _own_gpu() if name == "cuda" and current().world > 1 else torch.device(name)
+
+
+def _own_gpu() -> torch.device:
+    """The GPU of this process among those of its machine."""
+    local, count = current().local, torch.cuda.device_count()
+    if local >= count:
+        raise SynthgenError(
+            f"this machine has {count} GPUs for more processes; give torchrun --nproc-per-node {count}, "
+            "or synthgen --device cpu"
+        )
+    return torch.device("cuda", local)
 
 
 @contextmanager

@@ -78,6 +78,10 @@ class LatentModel(Generator):
             self._fit_private(records, training)
             return
         training.train(self.objectives(), records, until=0.9)
+        training.once(self, lambda: self._settle(records, training))
+
+    def _settle(self, records: Records, training: Training) -> None:
+        """Learn the density of latent vectors, and what decoding gets wrong."""
         x, c = records.to(training.device).tensor()
         with torch.no_grad():
             self.density.fit(in_batches(self.spread_latent, AT_ONCE, x, c), c, training, self.config.components)
@@ -89,10 +93,14 @@ class LatentModel(Generator):
         """One Gaussian for each class of latent vectors, by noisy sums; columns as they are known."""
         with torch.enable_grad():
             training.train(self.objectives(), records, until=0.9, later=LATER)
-        z, c = records.normal(self.spread_latent, LONGEST * math.sqrt(self.latent), LATER)
-        self.density.fit(z, c, training, 1)
-        if self.space.sizes:
-            self._calibrate(*records.known)
+
+        def settle() -> None:
+            z, c = records.normal(self.spread_latent, LONGEST * math.sqrt(self.latent), LATER)
+            self.density.fit(z, c, training, 1)
+            if self.space.sizes:
+                self._calibrate(*records.known)
+
+        training.once(self, settle)
 
     def _calibrate(self, x: Tensor, c: Tensor) -> None:
         """Make what is drawn for contexts agree with records column by column."""

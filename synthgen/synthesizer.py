@@ -15,10 +15,19 @@ from synthgen import __version__, artifact, registry
 from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_image_codec
 from synthgen.data import Dataset, Images, Table, as_dataset, as_table, holds_images
 from synthgen.devices import resolve_device, seeded
+from synthgen.distributed import current
 from synthgen.dp.bins import Part
 from synthgen.dp.budget import Budget, check_training
 from synthgen.dp.certificate import certificate
-from synthgen.dp.prepare import Folder, Unit, prepare_images, prepare_table, read_private_images
+from synthgen.dp.prepare import (
+    Folder,
+    Private,
+    Unit,
+    prepare_images,
+    prepare_table,
+    prepared_once,
+    read_private_images,
+)
 from synthgen.dp.rehearsal import rehearse
 from synthgen.errors import BudgetError, SynthgenError, near
 from synthgen.fitted import PLURAL, Fitted, Returns, installed
@@ -143,13 +152,17 @@ class Synthesizer(Fitted):
             return self._fit_private(data, budget, unit, report, interrupted)
         dataset = self._prepare(data)
         self.recipe = recipe_for(self.cls, dataset.kind, self.settings)
-        mark = self._fingerprint(dataset) if checkpoint else ""
-        restored = _restore(Path(checkpoint), mark) if checkpoint and resume else None
+        group = current()
+        mark = self._fingerprint(dataset) if checkpoint or group.world > 1 else ""
+        if group.json(lambda: mark) != mark:
+            raise SynthgenError("this process was given other data or settings than the main one; give all the same")
+        restored = _restore(Path(checkpoint), mark) if checkpoint and resume and group.main else None
         rng = np.random.default_rng([self.seed, 0])
         if restored:
             self._codec, self.notes = _codec(dataset.kind, restored[0]["codec"]), restored[0]["notes"]
-        else:
+        elif group.main:
             self._codec, self.notes = self._fit_codec(dataset)
+        state = self._same_start(dataset.kind, restored[1] if restored else {})
         x, _ = self.codec.encode(dataset, rng)
         c = self.codec.embed_context(self.codec.learned_context(dataset))
         self._rows = len(dataset)
@@ -165,15 +178,31 @@ class Synthesizer(Fitted):
                 device=self.device,
                 seconds=self.max_time,
                 report=report,
-                save=save if checkpoint else None,
-                restored=restored[1] if restored else None,
+                save=save if checkpoint and group.main else None,
+                restored=state or None,
                 interrupted=interrupted,
-                preview=(lambda: self._show(preview)) if preview else None,
+                preview=(lambda: self._show(preview)) if preview and group.main else None,
             )
             model.fit(Records(x, c), training)
-            self.notes += training.notes
+            self._note(training)
         self._model = model.eval()
         return self
+
+    def _same_start(self, kind: str, state: State) -> State:
+        """Take the main process's codec and the state to go on from, where several fit together."""
+        group = current()
+        if group.world == 1:
+            return state
+        told = group.json(lambda: {"codec": self.codec.state(), "notes": self.notes})
+        if not group.main:
+            self._codec, self.notes = _codec(kind, told["codec"]), told["notes"]
+        return dict(group.tensors(lambda: state))
+
+    def _note(self, training: Training) -> None:
+        """Keep what a training has to say."""
+        self.notes += training.notes
+        if current().world > 1 and not training.stages:
+            self.notes.append(f"{self._called} learns in one process; the others only waited for it")
 
     def _fit_private(
         self,
@@ -184,9 +213,27 @@ class Synthesizer(Fitted):
         interrupted: Callable[[], bool] | None,
     ) -> Self:
         """Learn from a dataset under a budget: nothing of it is seen but what the budget pays for."""
-        name = self.name or self.cls.__name__
         if self.sample or self.keep_rare or self.seed:
             raise BudgetError("under a privacy budget there is no sample, keep_rare or seed of a fit")
+        prepared = prepared_once(lambda: self._prepare_private(data, budget, unit), budget)
+        self._codec, self._rows, self.notes = prepared.codec, prepared.records.total, prepared.notes
+        self.counted, kind = prepared.counted, self._codec.kind
+        self.recipe = recipe_for(self.cls, kind, self.settings, private=True)
+        self._returns = "images" if kind == "images" else "pandas"
+        self._model = model = self._build().to(self.device)
+        seconds = self.max_time
+        training = Training(self.recipe, device=self.device, seconds=seconds, report=report, interrupted=interrupted)
+        model.fit(prepared.records, training)  # type: ignore[arg-type]
+        self._note(training)
+        if current().main:
+            declared, trained = prepared.declared, prepared.records.trained
+            self.certificate = certificate(budget, self._called, self._rows, declared, str(unit), trained)
+        self._model = model.eval()
+        return self
+
+    def _prepare_private(self, data: Any, budget: Budget, unit: Unit) -> Private:
+        """The records behind the budget, after a rehearsal."""
+        name = self._called
         if isinstance(data, str | Path) and holds_images(data):
             data = Folder(data)
         kind = "images" if isinstance(data, Folder | Images) else "table"
@@ -199,21 +246,8 @@ class Synthesizer(Fitted):
             check_training(budget, self.recipe.steps)
         if kind == "images":
             images = read_private_images(data, budget) if isinstance(data, Folder) else data
-            prepared = prepare_images(images, budget, self.cls.sketch)
-        else:
-            codes = self.cls.codes
-            prepared = prepare_table(as_table(data), self.schema, self.drop, self.given, budget, codes, unit)
-        self._codec, self._rows, self.notes = prepared.codec, prepared.records.total, prepared.notes
-        self.counted = prepared.counted
-        self._returns = "images" if kind == "images" else "pandas"
-        self._model = model = self._build().to(self.device)
-        seconds = self.max_time
-        training = Training(self.recipe, device=self.device, seconds=seconds, report=report, interrupted=interrupted)
-        model.fit(prepared.records, training)  # type: ignore[arg-type]
-        self.notes += training.notes
-        self.certificate = certificate(budget, name, self._rows, prepared.declared, str(unit), prepared.records.trained)
-        self._model = model.eval()
-        return self
+            return prepare_images(images, budget, self.cls.sketch)
+        return prepare_table(as_table(data), self.schema, self.drop, self.given, budget, self.cls.codes, unit)
 
     def _prepare(self, data: Any) -> Dataset:
         """The records to learn from."""

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from synthgen.distributed import current
 from synthgen.errors import Interrupted, SynthgenError
 from synthgen.records import Records
 
@@ -68,6 +69,19 @@ class Trains(Protocol):
         """What `Training.train` does."""
 
 
+class Learns(Protocol):
+    """A module that takes the weights which it has elsewhere."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its weights by name."""
+
+    def load_weights(self, weights: State) -> None:
+        """Take such weights."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move to a device."""
+
+
 class Training:
     """What a generator's `fit` is given: a device, a deadline, and ways to report, save and be stopped.
 
@@ -115,7 +129,7 @@ class Training:
 
     def should_stop(self) -> bool:
         """Whether the time is up: finish with what there is, as a usable model."""
-        return self.seconds_left <= 0
+        return self._seconds is not None and current().agree(self.seconds_left) <= 0
 
     def note(self, text: str) -> None:
         """Tell the user something about the fit, in a sentence."""
@@ -132,13 +146,39 @@ class Training:
         Raises:
             Interrupted: the user asked to stop; the state has been kept.
         """
-        stop = self._interrupted is not None and self._interrupted()
+        stop = bool(current().agree(self._interrupted is not None and self._interrupted()))
         if self._save and (stop or time.monotonic() - self._saved > self.save_every):
             ended = {f"{_stage(k)}{name}": t for k, stage in enumerate(self._stages) for name, t in stage.items()}
             self._save(ended | state())
             self._saved = time.monotonic()
         if stop:
+            current().agree(True)  # the main process has kept it
             raise Interrupted("interrupted")
+
+    def once(self, model: Learns, work: Callable[[], None]) -> None:
+        """Do work that needs no loop; of several processes the main one does it, and gives the others what it learned.
+
+        A family's `fit` calls this for all that it does besides `train`, so that processes cannot come to different
+        ends, or look at records twice that a budget pays for once.
+
+        Args:
+            model: the generator, whose weights the work changes.
+            work: to be done.
+        """
+        group = current()
+        if group.world == 1:
+            work()
+            return
+
+        def learned() -> State:
+            work()
+            return {f"weights.{name}": t for name, t in model.state_dict().items()} | {"rng": torch.get_rng_state()}
+
+        told = dict(group.tensors(learned))
+        if not group.main:
+            torch.set_rng_state(told["rng"])
+            model.load_weights(_part(told, "weights."))
+            model.to(self.device)
 
     def look(self, shown: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
         """To be called between rounds of work: shows a preview when it is time, within the block `shown`."""
@@ -179,6 +219,7 @@ class Training:
             raise ValueError("at most one objective of a family may see the data")
         for objective in objectives:
             objective.module.to(self.device).train()
+        current().level([objective.module for objective in objectives])
         loop = _Loop(self, objectives, records.to(self.device), until, share)
         prefix = _stage(len(self._stages))
         if self.restored and (state := _part(self.restored, prefix)):
@@ -195,7 +236,12 @@ class Training:
         """The share done of work that may take until a share of the time, by steps or by time; 1 ends it."""
         if self._seconds is None:
             return share
-        return max(share, (1 - self.seconds_left / max(self._seconds, 1e-9)) / until)
+        return current().agree(max(share, (1 - self.seconds_left / max(self._seconds, 1e-9)) / until))
+
+    @property
+    def stages(self) -> int:
+        """How many calls of `train` there were."""
+        return len(self._stages)
 
 
 class _Loop:
@@ -249,18 +295,15 @@ class _Loop:
         rate = min(1.0, (self.step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * done))
         decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
         figures: dict[str, float] = {}
-        for k, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers, strict=True)):
-            optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
-            losses = objective.loss(x if objective.sees_data else len(x), c)
-            if losses.shape != (len(x),):
-                raise ValueError(f"a loss has shape {tuple(losses.shape)}, not one number per record")
-            loss = losses.mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward(inputs=self.parameters[k])  # type: ignore[no-untyped-call]
-            optimizer.step()
-            with torch.no_grad():
-                torch._foreach_lerp_(self.averages[k], list[Tensor](self.parameters[k]), 1 - decay)
-            figures["loss" if k == 0 else f"loss {k + 1}"] = float(loss.detach())
+        with current().own_draws(self.training.device, self.training.stages, self.step):
+            for k, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers, strict=True)):
+                optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
+                optimizer.zero_grad(set_to_none=True)
+                loss = self._gradient(objective, self.parameters[k], x, c)
+                optimizer.step()
+                with torch.no_grad():
+                    torch._foreach_lerp_(self.averages[k], list[Tensor](self.parameters[k]), 1 - decay)
+                figures["loss" if k == 0 else f"loss {k + 1}"] = float(loss)
         self.step += 1
         if not all(map(math.isfinite, figures.values())):
             raise SynthgenError(
@@ -269,6 +312,18 @@ class _Loop:
             )
         if self.step % 10 == 0:
             self.training.progress(done, **figures)
+
+    def _gradient(self, objective: Objective, parameters: list[nn.Parameter], x: Tensor, c: Tensor) -> Tensor:
+        """The mean loss () of a batch, and its gradient in the parameters; each process works on its part of it."""
+        group, loss = current(), x.new_zeros(())
+        own, given = group.part(x), group.part(c)
+        if len(own):
+            losses = objective.loss(own if objective.sees_data else len(own), given)
+            if losses.shape != (len(own),):
+                raise ValueError(f"a loss has shape {tuple(losses.shape)}, not one number per record")
+            loss = losses.mean() * (len(own) / len(x))
+            loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+        return group.add_up(parameters, loss.detach())
 
     def finish(self) -> None:
         """Leave the averaged weights in the modules."""

@@ -23,8 +23,8 @@ LAYERS = """
 3 data · codec.base · latent
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator
 2 artifact · dp
-1 schema · files · data.limits · devices · distributed · training · nn
-0 errors · space · records · rules · formats · data.formulas · codec.made · codec.rare · metrics.score
+1 schema · files · data.limits · devices · training · nn
+0 errors · distributed · space · records · rules · formats · data.formulas · codec.made · codec.rare · metrics.score
 """
 LEVEL = {
     name.strip(): int(level)

@@ -124,8 +124,8 @@ TRAINING = [
     Mutant(
         "a schedule that follows the loss",
         "dp.sgd:private_steps",
-        "descent.step(source(), step)",
-        "descent.step(source(), 0 if clipped.loss(x, c).mean() < 100 else step)",
+        "descent.step(source(step), step)",
+        "descent.step(source(step), 0 if clipped.loss(x, c).mean() < 100 else step)",
         "training",
     ),
     Mutant(
@@ -146,7 +146,7 @@ TRAINING = [
         "the loss is told",
         "dp.records:PrivateRecords.train",
         "training.progress(step / steps)",
-        "training.progress(step / steps, loss=float(loss(records._x, records._c).mean().detach()))",
+        "training.progress(step / steps, loss=float(loss(own._x, own._c).mean().detach()))",
         "training",
     ),
     Mutant(
@@ -166,7 +166,7 @@ TRAINING = [
     Mutant(
         "rows of a person are sampled apart",
         "dp.records:PrivateRecords.train",
-        "self._contexts, self._persons)",
+        "self._contexts, own._persons)",
         "self._contexts)",
         "training of persons",
     ),
@@ -438,7 +438,7 @@ WHOLE = [
     ),
     Mutant(
         "no rehearsal",
-        "synthesizer:Synthesizer._fit_private",
+        "synthesizer:Synthesizer._prepare_private",
         "rehearse(self.cls, self.config, name, kind)",
         "False",
         "refusals",

@@ -14,10 +14,10 @@ MOST = 300  # characters of a name in a remark
 
 
 class Console:
-    """Prints for people, or JSON for programs; `quiet` leaves out what is not a result."""
+    """Prints for people, or JSON for programs; `quiet` leaves out what is not a result, `silent` that as well."""
 
-    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
-        self.quiet, self.as_json = quiet, as_json
+    def __init__(self, quiet: bool = False, as_json: bool = False, silent: bool = False) -> None:
+        self.quiet, self.as_json, self.silent = quiet or silent, as_json, silent
         self._line = False
 
     def say(self, text: str) -> None:
@@ -28,6 +28,8 @@ class Console:
 
     def result(self, text: str, **fields: Any) -> None:
         """The result, on stdout: the text, or with --json the fields."""
+        if self.silent:
+            return
         self._end_line()
         print(json_text(fields) if self.as_json else printable(text))
 

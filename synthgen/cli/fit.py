@@ -25,6 +25,7 @@ from synthgen.cli.options import (
     settings_of,
 )
 from synthgen.cli.private import Request, fit_private
+from synthgen.cli.ranks import speaks, together
 from synthgen.errors import Interrupted, ResourceError, SynthgenError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 @image_options
 @reading_options
 @output_options
+@together
 def fit(
     data: str,
     out: str,
@@ -87,8 +89,9 @@ def fit(
     DATA is a table (.csv, .csv.gz or .parquet), or a folder of images or a .zip of one, whose subfolders are classes.
     """
     start = time.monotonic()
-    console = Console(quiet, as_json)
-    _check_model_path(Path(out))
+    console = Console(quiet, as_json, silent=not speaks())
+    if speaks():
+        _check_model_path(Path(out))
     if epsilon is not None or delta is not None or ledger is not None or privacy_unit is not None or unit_records:
         if privacy_unit == "" or (unit_records and privacy_unit is None):
             raise SynthgenError("--privacy-unit names the column that tells persons apart; say which")
@@ -112,6 +115,7 @@ def fit(
     sheet = Path(preview) if preview else _beside(Path(out), "preview.png")
     check_file(sheet)
     from synthgen import Synthesizer
+    from synthgen.distributed import current
 
     options: dict[str, Any] = {"device": device, "seed": seed or 0, "given": given, "drop": drop}
     options |= {"keep_rare": keep_rare, "sample": sample, "max_time": max_time}
@@ -123,8 +127,8 @@ def fit(
     if preview and dataset.kind == "table":
         raise SynthgenError(f"{data} is a table; --preview is for images")
     checkpoint = _beside(Path(out), "checkpoint")
-    if generator == "auto" and resume and checkpoint.exists():
-        generator, found = _unfinished(checkpoint)
+    if generator == "auto" and resume:
+        generator, found = current().json(lambda: _unfinished(checkpoint))
         options |= found
     with interruptible() as interrupted:
         generator, options, reason = chosen(generator, dataset, options, console, interrupted)
@@ -144,23 +148,25 @@ def fit(
         except Interrupted:
             text = "interrupted; what was learned is kept: go on with the same command and --resume"
             raise Interrupted(text) from None
+    if not speaks():
+        return
     synthesizer.save(out)
     _remove(checkpoint)
     for note in synthesizer.notes:
         console.say(note)
-    seconds = time.monotonic() - start
+    took = time.monotonic() - start
     shape = synthesizer.codec.space.shape
     about = f"{' x '.join(map(str, shape))}" if len(shape) == 3 else f"{len(shape) and shape[0]} columns"
     ending = ".csv" if dataset.kind == "table" else ""
     console.result(
-        f"{out}: {generator} fitted on {len(dataset)} {dataset.noun}, {about}, in {duration(seconds)}; "
+        f"{out}: {generator} fitted on {len(dataset)} {dataset.noun}, {about}, in {duration(took)}; "
         f"generate with: synthgen generate {out} -n 1000 -o synthetic{ending}",
         model=str(out),
         generator=generator,
         reason=reason,
         rows=len(dataset),
         shape=shape,
-        seconds=round(seconds, 2),
+        seconds=round(took, 2),
         notes=synthesizer.notes,
     )
 
@@ -172,11 +178,14 @@ def chosen(
     if generator != "auto":
         return generator, options, ""
     from synthgen.compare import best
+    from synthgen.distributed import current
 
-    limit = options.get("max_time")
-    choice = best(dataset, options=options, seconds=limit and limit / 3, say=console.say, interrupted=interrupted)
-    console.say(choice.reason)
-    return choice.name, options | choice.settings, choice.reason
+    limit, say = options.get("max_time"), console.say
+    name, settings, reason = current().json(
+        lambda: best(dataset, options=options, seconds=limit and limit / 3, say=say, interrupted=interrupted)
+    )
+    say(reason)
+    return name, options | settings, reason
 
 
 def read_dataset(
@@ -216,9 +225,11 @@ def _previewer(path: Path, console: Console) -> Callable[[Dataset], None]:
 
 
 def _unfinished(checkpoint: Path) -> tuple[str, dict[str, Any]]:
-    """Generator and settings of an interrupted fit."""
+    """Generator and settings of an interrupted fit, if there is one."""
     from synthgen import artifact
 
+    if not checkpoint.exists():
+        return "auto", {}
     manifest, _ = artifact.load(checkpoint)
     return manifest["plugin"]["name"], {**manifest["config"], **manifest["recipe"]}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthgen.cli.console import Console, duration, interruptible
 from synthgen.cli.options import check_folder, read_schema, say_mark, settings_of
+from synthgen.cli.ranks import speaks
 from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
     """
     start = time.monotonic()
     synthesizer, said = fitted_privately(asked, refused, console)
+    if not speaks():
+        return
     synthesizer.save(asked.out)
     for note in said:
         console.say(note)
@@ -89,7 +92,7 @@ def fitted_privately(asked: Request, refused: Sequence[str], console: Console) -
     budget = Budget(asked.epsilon, asked.delta)
     name = AUTO["images" if holds_images(asked.data) else "table"] if asked.generator == "auto" else asked.generator
     synthesizer = Synthesizer(name, **options)  # complains about settings before any data is read
-    dataset, said = _read(asked, budget)
+    dataset, said = _read(asked, budget) if speaks() else (None, [])
     if not holds_images(asked.data):  # a mark of images is that of one record
         say_mark(console, asked.data)
     with interruptible() as interrupted:
@@ -103,8 +106,8 @@ def fitted_privately(asked: Request, refused: Sequence[str], console: Console) -
             )
         except Interrupted:
             raise Interrupted(f"interrupted; there is no model, and epsilon {budget.spent():.3g} is spent") from None
-    assert synthesizer.certificate is not None
-    return synthesizer, [*synthesizer.notes, *said, *_warnings(synthesizer.certificate)]
+    warnings = _warnings(synthesizer.certificate) if synthesizer.certificate else []
+    return synthesizer, [*synthesizer.notes, *said, *warnings]
 
 
 def _read(asked: Request, budget: Budget) -> tuple[Table | Folder, list[str]]:

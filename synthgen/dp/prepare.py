@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from synthgen.codec import LABEL, Codec, ImageCodec, fit_codec
+from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec
 from synthgen.codec.base import Context
 from synthgen.codec.rare import UNKNOWN
 from synthgen.data import Images, Table
 from synthgen.data.images import KEPT_SIDE, ImageSchema, digest_of_files, read_images, survey
 from synthgen.data.pictures_in import Aspect
+from synthgen.distributed import current
 from synthgen.dp.bins import Part
 from synthgen.dp.budget import Budget
 from synthgen.dp.domain import learn_domain
@@ -67,6 +68,37 @@ class Private(NamedTuple):
     declared: list[str]
     notes: list[str]
     counted: dict[str, list[Part]] = {}  # noqa: RUF012 (immutable)
+
+
+def prepared_once(prepare: Callable[[], Private], budget: Budget) -> Private:
+    """What is prepared of the data, by the main process alone where several fit together.
+
+    The others are told what was paid for, and hold no record before a training deals them theirs.
+    """
+    group = current()
+    if group.world == 1:
+        return prepare()
+    made: list[Private] = []
+
+    def told() -> dict[str, Any]:
+        made.append(prepare())
+        codec, records, declared, notes, _ = made[0]  # what was counted is kept with the model, by the main process
+        return {
+            "kind": codec.kind,
+            "codec": codec.state(),
+            "total": records.total,
+            "declared": declared,
+            "notes": notes,
+        }
+
+    public = group.json(told)
+    known = group.tensors(lambda: dict(zip("xc", made[0].records.known, strict=True)))
+    if group.main:
+        return made[0]
+    codec = (ImageCodec if public["kind"] == "images" else TableCodec).from_state(public["codec"])
+    x, c, spaces = known["x"], known["c"], (codec.space, codec.context_space)
+    records = PrivateRecords(x[:0], c[:0], *spaces, (x, c), public["total"], budget)
+    return Private(codec, records, public["declared"], public["notes"])
 
 
 def prepare_table(

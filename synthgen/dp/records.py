@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from synthgen.distributed import current
 from synthgen.dp.budget import Budget
 from synthgen.dp.clipping import ClippedSum, owners, undone
 from synthgen.dp.codes import PrivateCodes
@@ -100,6 +101,7 @@ class PrivateRecords:
 
     def codes(self) -> PrivateCodes:
         """Contexts and records of codes, that answer for marginals."""
+        _check_alone()
         codes = torch.cat([self.context.collapse(self._c), self._x], dim=1).numpy().astype(np.int64)
         return PrivateCodes(codes, self.context.sizes + self.space.sizes, self.total, self.budget, self._most)
 
@@ -126,11 +128,13 @@ class PrivateRecords:
         training.train(objectives, Records(*self.known), until=WARM, share=warm)
         if math.isfinite(training.seconds_left):
             steps = min(steps, self._affordable(clipped, rate, training, until))
-        sigma = self.budget.training(f"training of {type(module).__name__}", rate, steps, later)
+        group, what = current(), f"training of {type(module).__name__}"
+        steps = int(group.agree(steps))
+        sigma = group.json(lambda: self.budget.training(what, rate, steps, later))
         plan = Plan(rate, sigma, steps, rate * self.total, recipe)
         self.trained |= {"sampler": "Poisson", "clip": recipe.clip, "gradients": clipped.route, "divisor": plan.divisor}
-        records = self.to(training.device)
-        for step in private_steps(clipped, records._x, records._c, plan, others, self._contexts, self._persons):
+        own = self._own_share().to(training.device)
+        for step in private_steps(clipped, own._x, own._c, plan, others, self._contexts, own._persons):
             training.progress(step / steps)
             training.checkpoint(dict)
         for objective in objectives:
@@ -139,12 +143,31 @@ class PrivateRecords:
     def _affordable(self, clipped: ClippedSum, rate: float, training: Training, until: float) -> int:
         """How many steps there is time for, as those on made-up records take: those on real ones may not tell."""
         x, c = (t.repeat(-(-round(rate * self.total) // len(t)), *[1] * (t.dim() - 1)) for t in self.known)
-        x, c = (t[: round(rate * self.total)].to(training.device) for t in (x, c))
+        x, c = (current().part(t[: round(rate * self.total)]).to(training.device) for t in (x, c))
         start = time.monotonic()
         for _ in range(TIMED):
-            clipped(x, c)
+            current().sum(clipped(x, c))
         seconds = (time.monotonic() - start) / TIMED
         return max(1, int(training.seconds_left * until / seconds))
+
+    def _own_share(self) -> PrivateRecords:
+        """The records of this process, where several train together: each record, or person, is with one of them."""
+        group = current()
+        if group.world == 1:
+            return self
+
+        def share(rank: int) -> dict[str, Tensor]:
+            of = np.arange(len(self._x)) if self._persons is None else self._persons
+            rows = np.flatnonzero(of % group.world == rank)
+            told = {"x": self._x[rows], "c": self._c[rows]}
+            if self._persons is not None:
+                told["persons"] = torch.from_numpy(np.unique(of[rows], return_inverse=True)[1].astype(np.int64))
+            return told
+
+        dealt = group.deal(share)
+        same = self._like(dealt["x"], dealt["c"], self.space, self.known)
+        same._persons = dealt["persons"].numpy() if "persons" in dealt else None
+        return same
 
     def _contexts(self, n: int) -> Tensor:
         """Contexts (n, width) by their known frequencies."""
@@ -165,6 +188,7 @@ class PrivateRecords:
         Returns:
             vectors (n, d) and contexts (n, width).
         """
+        _check_alone()
         rho = share * self.budget.rho
         sigma = math.sqrt(1 / (2 * rho))
         self.budget.charge(Charge("means and covariances of latent vectors", SUM, sigma, rho))
@@ -193,6 +217,15 @@ def _normal(mean: Tensor, covariance: Tensor, n: int) -> Tensor:
     values, directions = torch.linalg.eigh(covariance)
     scale = values.clamp(min=1e-6).sqrt()
     return mean + (torch.randn(n, len(mean), dtype=mean.dtype) * scale) @ directions.T
+
+
+def _check_alone() -> None:
+    """Refuse a question that several processes would ask at once: it was paid for once."""
+    if current().world > 1:
+        raise BudgetError(
+            "the generator asks for more than its training, and not within training.once: several processes cannot "
+            "fit it under a budget; one can"
+        )
 
 
 def _refusal(what: str) -> BudgetError:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from synthgen.distributed import current
 from synthgen.dp import noise
 from synthgen.dp.clipping import ClippedSum
 from synthgen.training import Objective, Recipe
@@ -52,13 +53,21 @@ class Plan:
 def private_gradient(
     clipped: ClippedSum, x: Tensor, c: Tensor, plan: Plan, persons: Ints | None = None
 ) -> list[Tensor]:
-    """One step's gradient, with a privacy loss of one sampled Gaussian query: a tensor for each trainable parameter."""
+    """One step's gradient, with a privacy loss of one sampled Gaussian query: a tensor for each trainable parameter.
+
+    Where several processes train together, each draws from the records that it holds, at the same rate: as records are
+    drawn independently of each other, all samples together are a Poisson sample of all records. The main process adds
+    the clipped sums, then the noise, once; what the others hear is noisy.
+    """
+    group = current()
     chosen, shares = sample(len(x), plan.rate, persons)
     rows = torch.from_numpy(chosen).to(x.device)
     with _fresh_draws(x.device):
         sums = clipped(x[rows], c[rows], torch.from_numpy(shares).to(x.device))
-    parts = torch.cat([s.flatten() for s in sums]).cpu().numpy()
-    noisy = torch.from_numpy(noised(parts, plan.sigma * clipped.bound, GRID * clipped.bound) / plan.divisor)
+    parts = group.to_main(torch.cat([s.flatten() for s in sums])).cpu().numpy()
+    if group.main:
+        parts = noised(parts, plan.sigma * clipped.bound, GRID * clipped.bound) / plan.divisor
+    noisy = group.spread(torch.from_numpy(parts))
     pieces = torch.split(noisy, [p.numel() for p in clipped.parameters])
     return [g.reshape(p.shape).to(p) for g, p in zip(pieces, clipped.parameters, strict=True)]
 
@@ -122,7 +131,7 @@ def private_steps(
         contexts: how many to made-up contexts (n, width), which these are told.
         persons: of each record, (N,), where a person's records share the bound.
     """
-    sources: list[Callable[[], list[Tensor]]] = [lambda: private_gradient(clipped, x, c, plan, persons)]
+    sources: list[Callable[[int], list[Tensor]]] = [lambda step: private_gradient(clipped, x, c, plan, persons)]
     trained = [_Descent(clipped.parameters, plan)]
     for other in others:
         assert contexts is not None
@@ -130,7 +139,7 @@ def private_steps(
         sources.append(partial(_plain_gradient, other, trained[-1].parameters, contexts, round(plan.divisor), x.device))
     for step in range(plan.steps):
         for descent, source in zip(trained, sources, strict=True):
-            descent.step(source(), step)
+            descent.step(source(step), step)
         yield step + 1
     for descent in trained:
         descent.finish()
@@ -142,10 +151,16 @@ def _plain_gradient(
     contexts: Callable[[int], Tensor],
     n: int,
     device: torch.device,
+    step: int,
 ) -> list[Tensor]:
     """The gradient of an objective that sees no record."""
-    loss = objective.loss(n, contexts(n).to(device)).mean()
-    return list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+    group = current()
+    own = len(group.part(torch.empty(n)))
+    with group.own_draws(device, step):
+        loss = objective.loss(max(own, 1), contexts(max(own, 1)).to(device)).mean() * (own / n)
+        gradient = list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+    group.sum(gradient)
+    return gradient
 
 
 class _Descent:

@@ -145,7 +145,7 @@ def _restored(cells: pa.ChunkedArray, own: pd.Series) -> Any:
     gap = _gap(own) if _textual(kind) or own.dtype == object else None
     if own.dtype == object:
         return _objects([gap if cell is None else cell for cell in cells.to_pylist()])
-    if gap == "":
+    if isinstance(gap, str):
         cells = pc.fill_null(pc.cast(cells, pa.string()), "")
     if isinstance(own.dtype, pd.ArrowDtype):
         return pd.arrays.ArrowExtensionArray(pc.cast(cells, own.dtype.pyarrow_dtype))

@@ -10,6 +10,10 @@ class SynthgenError(Exception):
     exit_code = 2
 
 
+class InputError(SynthgenError, ValueError):
+    """A mistake in what scikit-learn passes on, which expects a ValueError."""
+
+
 class BudgetError(SynthgenError):
     """A privacy budget is missing, too small or spent."""
 

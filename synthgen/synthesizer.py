@@ -30,6 +30,7 @@ from synthgen.dp.prepare import (
 )
 from synthgen.dp.rehearsal import rehearse
 from synthgen.errors import BudgetError, SynthgenError, near
+from synthgen.estimator import Estimator
 from synthgen.fitted import PLURAL, Fitted, Returns, installed
 from synthgen.generator import Generator, parse_settings, recipe_for
 from synthgen.inference import Chunk
@@ -70,7 +71,7 @@ class _Manifest(BaseModel):
     counted: dict[str, list[Part]] = {}
 
 
-class Synthesizer(Fitted):
+class Synthesizer(Fitted, Estimator):
     """A generator of records like yours: fit it on a table or on images, generate as many new ones as you like.
 
     >>> Synthesizer("trees", seed=1).fit(frame).generate(1000)  # doctest: +SKIP
@@ -106,6 +107,8 @@ class Synthesizer(Fitted):
         keep_rare: bool = False,
         **settings: Any,
     ) -> None:
+        self._parameters = {"generator": generator, "given": given, "schema": schema, "drop": drop, "sample": sample}
+        self._parameters |= {"seed": seed, "device": device, "max_time": max_time, "keep_rare": keep_rare, **settings}
         self.name = generator if isinstance(generator, str) else None
         self.cls = registry.load(generator) if isinstance(generator, str) else generator
         self.settings = settings
@@ -120,6 +123,7 @@ class Synthesizer(Fitted):
     def fit(
         self,
         data: Any,
+        y: None = None,
         *,
         budget: Budget | None = None,
         unit: Unit = Unit(),  # noqa: B008 (immutable)
@@ -133,6 +137,7 @@ class Synthesizer(Fitted):
 
         Args:
             data: a path, a pandas frame, anything with an Arrow stream, a Table, or Images.
+            y: ignored; scikit-learn passes it.
             budget: a privacy budget, which pays for every look at the data; only some generators can be fitted
                 under one.
             unit: whose records are protected together under a budget; each record by itself unless a column names
@@ -379,6 +384,7 @@ class Synthesizer(Fitted):
         self._codec, self._returns, self._rows = codec, manifest.returns, manifest.rows
         self.given, self.certificate = tuple(codec.context.names), manifest.certificate
         self.counted = manifest.counted
+        self._parameters |= {"given": self.given, **self.settings}
         model = self._build()
         model.load_weights(weights)
         self._model = model.to(self.device).eval()

@@ -16,7 +16,7 @@ LAYERS = """
 10 release
 9 compare · dp.audit · augment · shards
 8 synthesizer · report.evaluate
-7 fitted · report · baselines
+7 fitted · estimator · report · baselines
 6 inference · dp.prepare · dp.rehearsal · metrics.fidelity · metrics.membership · metrics.disclosure
 5 codec · registry · testing · metrics · PLUGINS
 4 codec.table · codec.image · metrics.features · dp.domain

@@ -11,6 +11,7 @@ import click
 
 from synthgen import __version__
 from synthgen.cli.audit import audit
+from synthgen.cli.augment import augment
 from synthgen.cli.compare import compare
 from synthgen.cli.console import printable
 from synthgen.cli.fit import fit
@@ -40,7 +41,21 @@ def app(debug: bool) -> None:
     """Fit a generative model on your own table or images, generate new records like them."""
 
 
-for command in (list_, info, schema, fit, generate, impute, anomalies, interpolate, report, compare, verify, audit):
+for command in (
+    list_,
+    info,
+    schema,
+    fit,
+    generate,
+    impute,
+    anomalies,
+    interpolate,
+    report,
+    compare,
+    augment,
+    verify,
+    audit,
+):
     app.add_command(command)
 
 

@@ -1,0 +1,194 @@
+"""`synthgen augment`: measure whether drawn records help to learn a class, and add them to the real ones."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synthgen.cli.console import Console, duration, interruptible
+from synthgen.cli.options import (
+    Seconds,
+    image_options,
+    output_options,
+    read_data,
+    read_images,
+    reading_options,
+    settings_of,
+)
+from synthgen.errors import Interrupted, SynthgenError
+
+if TYPE_CHECKING:
+    from synthgen.augment.gain import Gain
+    from synthgen.data import Dataset
+
+QUICK = {"table": "trees", "images": "gmm"}
+REPEATS = {"table": 3, "images": 1}
+MARK = "synthetic"
+RESERVED = ("seed", "device", "max_time", "schema", "drop", "given", "sample", "keep_rare")
+
+
+@click.command()
+@click.argument("data", type=click.Path())
+@click.option("--target", metavar="COL", help="The column that holds the classes; of images the folders are.")
+@click.option(
+    "--strategy",
+    "strategy",
+    multiple=True,
+    default=("balance",),
+    show_default="balance",
+    metavar="balance|N|CLASS=N",
+    help="All classes as many as the largest; N records in the proportions of the classes; or N of a class, "
+    "which may be given again.",
+)
+@click.option("-o", "out", type=click.Path(), required=True, help="Where real and drawn records go.")
+@click.option("-g", "generator", metavar="NAME", help="A generator (synthgen list).  [trees; of images gmm]")
+@click.option("-s", "settings", multiple=True, metavar="KEY=VALUE", help="A setting (synthgen info NAME).")
+@click.option("--no-measure", is_flag=True, help="Add records without measuring whether they help.")
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2, 20), help="Parts of a cross-validation.")
+@click.option("--repeats", type=click.IntRange(1, 100), help="Cross-validations.  [3; of images 1]")
+@click.option("--only-synthetic", is_flag=True, help="Write the drawn records only.")
+@click.option("--mark", metavar="COL", help="The column that says which are drawn.  [synthetic]")
+@click.option("--schema", "schema_path", type=click.Path(), help="A schema file (synthgen schema).")
+@click.option("--drop", multiple=True, metavar="COL", help="Leave a column out, also of what is written.")
+@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same records.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@click.option("--max-time", type=Seconds(), help="What all may take, such as 10m: fewer splits are measured.")
+@image_options
+@reading_options
+@output_options
+def augment(
+    data: str,
+    target: str | None,
+    strategy: tuple[str, ...],
+    out: str,
+    generator: str | None,
+    settings: tuple[str, ...],
+    no_measure: bool,
+    folds: int,
+    repeats: int | None,
+    only_synthetic: bool,
+    mark: str | None,
+    schema_path: str | None,
+    drop: tuple[str, ...],
+    seed: int,
+    device: str,
+    max_time: float | None,
+    size: int | None,
+    aspect: str | None,
+    strict: bool,
+    delimiter: str | None,
+    encoding: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Add records of rare classes to DATA, having measured whether models learn more with them.
+
+    DATA is a table, or a folder of images or a .zip of one, whose subfolders are the classes. OUT has the real
+    records first, then the drawn ones, and is written whatever was measured.
+    """
+    start, console = time.monotonic(), Console(quiet, as_json)
+    from synthgen.augment.labelled import labelled
+    from synthgen.augment.measure import TooFew, does_it_help
+    from synthgen.augment.output import mark_name, write_pictures, write_rows
+    from synthgen.augment.rows import Wanted, draw, few, fitted_on
+    from synthgen.data import Table, check_place
+
+    tabular = {
+        "--schema": schema_path,
+        "--delimiter": delimiter,
+        "--encoding": encoding,
+        "--drop": drop,
+        "--mark": mark,
+    }
+    dataset = _read(data, tabular, {"size": size, "aspect": aspect, "strict": strict}, console)
+    check_place(out, dataset.kind)
+    generator, repeats = generator or QUICK[dataset.kind], repeats or REPEATS[dataset.kind]
+    options: dict[str, Any] = {"device": device} | settings_of(settings, RESERVED)
+    if max_time is not None:
+        options["max_time"] = max_time / (folds + 2)  # of each fit, so that what is measured is what is used
+    known, notes = labelled(dataset, target)
+    counts = Wanted.of(strategy).counts(known)
+    for note in [*notes, *few(known, counts)]:
+        console.say(note)
+    name = mark_name(dataset.data.column_names, mark) if isinstance(dataset, Table) else MARK
+    gain = drawn = None
+    with interruptible() as pressed:
+        if counts.sum() and not no_measure:
+            try:
+                gain = does_it_help(
+                    dataset,
+                    target,
+                    strategy,
+                    generator,
+                    folds=folds,
+                    repeats=repeats,
+                    seed=seed,
+                    seconds=max_time and max_time * 2 / 3,
+                    options=options,
+                    report=console.progress("measuring"),
+                    interrupted=pressed,
+                )
+            except TooFew as error:
+                console.say(str(error))
+        if counts.sum():
+            fitting = console.progress(f"fitting {generator}")
+            fitted = fitted_on(known, generator, {**options, "seed": seed}, report=fitting, interrupted=pressed)
+            for note in fitted.notes:
+                console.say(note)
+            drawn = draw(fitted, known, counts, seed, console.progress("generating")).data
+        if pressed():
+            raise Interrupted("interrupted; nothing was written")
+    if drawn is None and only_synthetic:
+        raise SynthgenError("nothing is to be added: the classes are as many already; give --strategy N")
+    if isinstance(dataset, Table):
+        write_rows(out, None if only_synthetic else dataset, drawn, name, dataset)
+    else:
+        write_pictures(out, None if only_synthetic else dataset, drawn)
+    seconds = time.monotonic() - start
+    added = {label: int(n) for label, n in zip(known.classes, counts, strict=True) if n}
+    kept = 0 if only_synthetic else len(dataset)
+    written = f"{out}: {kept} real {dataset.noun}, {counts.sum()} drawn by {generator} ({name} tells which)"
+    console.result(
+        "\n".join([*(_lines(gain) if gain else ["nothing was measured"]), "", f"{written}, in {duration(seconds)}"]),
+        out=str(out),
+        generator=generator,
+        real=kept,
+        added=added,
+        mark=name,
+        measured=gain.to_dict() if gain else None,
+        seconds=round(seconds, 2),
+    )
+
+
+def _read(data: str, tabular: dict[str, Any], pictured: dict[str, Any], console: Console) -> Dataset:
+    """The dataset; options of the other kind are refused."""
+    from synthgen.data import holds_images
+
+    images = holds_images(data)
+    given = tabular if images else {f"--{option}": value for option, value in pictured.items()}
+    if wrong := [option for option, value in given.items() if value]:
+        what, others = ("images", "tables") if images else ("a table", "images")
+        raise SynthgenError(f"{data} holds {what}; {wrong[0]} is for {others}")
+    if images:
+        found = read_images(data, console, **pictured)
+        for note in found.notes:
+            console.say(note)
+        return found
+    table = read_data(data, tabular["--schema"], tabular["--delimiter"], tabular["--encoding"])
+    schema = table.schema.drop(tabular["--drop"])
+    return table.select(schema.names).declare(schema)
+
+
+def _lines(gain: Gain) -> list[str]:
+    """The verdicts, and the figures behind them."""
+    from synthgen.augment.figures import FIGURES
+    from synthgen.cli.text import rows_text
+    from synthgen.report.blocks import Rows
+
+    lines = [gain.overall().text, *(f"  {gain.verdict(learner).text}" for learner in gain.learners)]
+    for learner in gain.learners:
+        header = (learner, *(f.name for f in FIGURES))
+        lines += ["", *rows_text(Rows("", header, tuple(gain.rows(learner))))]
+    return [*lines, "", *(f"{note[0].upper()}{note[1:]}." for note in gain.notes())]

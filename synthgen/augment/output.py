@@ -43,7 +43,7 @@ def joined(real: Table, drawn: Dataset | None, mark: str) -> Table:
     return Table(pa.concat_tables(marked), None, frame, Schema(columns=columns))
 
 
-def write_rows(path: str | Path, real: Table | None, drawn: Dataset | None, mark: str, like: Table) -> None:
+def write_rows(path: str | Path, real: Dataset | None, drawn: Dataset | None, mark: str, like: Table) -> None:
     """Write real rows and then drawn ones into one file, whole or not at all.
 
     The cells of a CSV's real rows stay as they are written. The mark is 0 or 1, or as the table's own column of
@@ -75,7 +75,7 @@ def write_rows(path: str | Path, real: Table | None, drawn: Dataset | None, mark
                 output.write(Table(data, like.dialect, None, schema))  # type: ignore[arg-type]
 
 
-def write_pictures(path: str | Path, real: Images | None, drawn: Dataset | None) -> None:
+def write_pictures(path: str | Path, real: Dataset | None, drawn: Dataset | None) -> None:
     """Write real images and then drawn ones into one folder or `.zip`, whose metadata.csv says which are drawn."""
     images = [(i, drawn_now) for i, drawn_now in ((real, False), (drawn, True)) if isinstance(i, Images)]
     with ImageWriter(path, images[0][0].schema, marked=True) as output:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,11 +23,11 @@ from synthgen.errors import Interrupted, SynthgenError
 
 if TYPE_CHECKING:
     from synthgen.augment.gain import Gain
+    from synthgen.augment.labelled import Ints, Labelled
     from synthgen.data import Dataset
 
 QUICK = {"table": "trees", "images": "gmm"}
 REPEATS = {"table": 3, "images": 1}
-MARK = "synthetic"
 RESERVED = ("seed", "device", "max_time", "schema", "drop", "given", "sample", "keep_rare")
 
 
@@ -90,68 +92,38 @@ def augment(
     """
     start, console = time.monotonic(), Console(quiet, as_json)
     from synthgen.augment.labelled import labelled
-    from synthgen.augment.measure import TooFew, does_it_help
-    from synthgen.augment.output import mark_name, write_pictures, write_rows
-    from synthgen.augment.rows import Wanted, draw, few, fitted_on
-    from synthgen.data import Table, check_place
+    from synthgen.augment.output import MARK, mark_name
+    from synthgen.augment.rows import Wanted, few
+    from synthgen.data import Table, check_place, holds_images
 
-    tabular = {
-        "--schema": schema_path,
-        "--delimiter": delimiter,
-        "--encoding": encoding,
-        "--drop": drop,
-        "--mark": mark,
-    }
+    kind = "images" if holds_images(data) else "table"
+    generator, repeats = generator or QUICK[kind], repeats or REPEATS[kind]
+    options = _options(generator, settings, device, max_time and max_time / (folds + 2))
+    tabular = {"--schema": schema_path, "--delimiter": delimiter, "--encoding": encoding}
+    tabular |= {"--drop": drop, "--mark": mark}
     dataset = _read(data, tabular, {"size": size, "aspect": aspect, "strict": strict}, console)
-    check_place(out, dataset.kind)
-    generator, repeats = generator or QUICK[dataset.kind], repeats or REPEATS[dataset.kind]
-    options: dict[str, Any] = {"device": device} | settings_of(settings, RESERVED)
-    if max_time is not None:
-        options["max_time"] = max_time / (folds + 2)  # of each fit, so that what is measured is what is used
+    check_place(out, kind)
     known, notes = labelled(dataset, target)
     counts = Wanted.of(strategy).counts(known)
+    if only_synthetic and not counts.sum():
+        raise SynthgenError("nothing is to be added: all classes are as many as the largest; give --strategy N")
+    name = mark_name(dataset.data.column_names, mark) if isinstance(dataset, Table) else MARK
     for note in [*notes, *few(known, counts)]:
         console.say(note)
-    name = mark_name(dataset.data.column_names, mark) if isinstance(dataset, Table) else MARK
     gain = drawn = None
     with interruptible() as pressed:
-        if counts.sum() and not no_measure:
-            try:
-                gain = does_it_help(
-                    dataset,
-                    target,
-                    strategy,
-                    generator,
-                    folds=folds,
-                    repeats=repeats,
-                    seed=seed,
-                    seconds=max_time and max_time * 2 / 3,
-                    options=options,
-                    report=console.progress("measuring"),
-                    interrupted=pressed,
-                )
-            except TooFew as error:
-                console.say(str(error))
+        job = _Job(dataset, target, strategy, generator, options, seed, console, pressed)
         if counts.sum():
-            fitting = console.progress(f"fitting {generator}")
-            fitted = fitted_on(known, generator, {**options, "seed": seed}, report=fitting, interrupted=pressed)
-            for note in fitted.notes:
-                console.say(note)
-            drawn = draw(fitted, known, counts, seed, console.progress("generating")).data
+            gain = None if no_measure else job.measure(folds, repeats, max_time and max_time * 2 / 3)
+            drawn = job.draw(known, counts)
         if pressed():
             raise Interrupted("interrupted; nothing was written")
-    if drawn is None and only_synthetic:
-        raise SynthgenError("nothing is to be added: the classes are as many already; give --strategy N")
-    if isinstance(dataset, Table):
-        write_rows(out, None if only_synthetic else dataset, drawn, name, dataset)
-    else:
-        write_pictures(out, None if only_synthetic else dataset, drawn)
-    seconds = time.monotonic() - start
+    _write(out, None if only_synthetic else dataset, drawn, name, dataset)
+    seconds, kept = time.monotonic() - start, 0 if only_synthetic else len(dataset)
     added = {label: int(n) for label, n in zip(known.classes, counts, strict=True) if n}
-    kept = 0 if only_synthetic else len(dataset)
-    written = f"{out}: {kept} real {dataset.noun}, {counts.sum()} drawn by {generator} ({name} tells which)"
+    what = f"{counts.sum()} drawn by {generator}" if added else "none added: all classes are as many as the largest"
     console.result(
-        "\n".join([*(_lines(gain) if gain else ["nothing was measured"]), "", f"{written}, in {duration(seconds)}"]),
+        "\n".join([*_lines(gain), f"{out}: {kept} real {dataset.noun}, {what}, in {duration(seconds)}"]),
         out=str(out),
         generator=generator,
         real=kept,
@@ -160,6 +132,75 @@ def augment(
         measured=gain.to_dict() if gain else None,
         seconds=round(seconds, 2),
     )
+
+
+def _options(generator: str, settings: tuple[str, ...], device: str, seconds: float | None) -> dict[str, Any]:
+    """What a Synthesizer gets: complains about it before any data are read."""
+    from synthgen import Synthesizer
+
+    options: dict[str, Any] = {"device": device} | settings_of(settings, RESERVED)
+    if seconds is not None:
+        options["max_time"] = seconds  # of each fit, so that what is measured is what is used
+    Synthesizer(generator, **options)
+    return options
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is asked for, and how to say how far it is."""
+
+    dataset: Dataset
+    target: str | None
+    strategy: tuple[str, ...]
+    generator: str
+    options: dict[str, Any]
+    seed: int
+    console: Console
+    pressed: Callable[[], bool]
+
+    def measure(self, folds: int, repeats: int, seconds: float | None) -> Gain | None:
+        """What cross-validation finds; nothing, and that is said, where a class is too small for it."""
+        from synthgen.augment.measure import TooFew, does_it_help
+
+        try:
+            return does_it_help(
+                self.dataset,
+                self.target,
+                self.strategy,
+                self.generator,
+                folds=folds,
+                repeats=repeats,
+                seed=self.seed,
+                seconds=seconds,
+                options=self.options,
+                report=self.console.progress("measuring"),
+                interrupted=self.pressed,
+            )
+        except TooFew as error:
+            self.console.say(str(error))
+            return None
+
+    def draw(self, known: Labelled, counts: Ints) -> Dataset:
+        """The records that are added."""
+        from synthgen.augment.rows import draw, fitted_on
+
+        report = self.console.progress(f"fitting {self.generator}")
+        options = {**self.options, "seed": self.seed}
+        fitted = fitted_on(known, self.generator, options, report=report, interrupted=self.pressed)
+        for note in fitted.notes:
+            self.console.say(note)
+        return draw(fitted, known, counts, self.seed, self.console.progress("generating")).data
+
+
+def _write(out: str, real: Dataset | None, drawn: Dataset | None, name: str, like: Dataset) -> None:
+    """Real records, if they are wanted, and drawn ones."""
+    from synthgen.augment.output import write_pictures, write_rows
+    from synthgen.data import Images
+
+    if isinstance(like, Images):
+        write_pictures(out, real, drawn)
+    else:
+        write_rows(out, real, drawn, name, like)
 
 
 def _read(data: str, tabular: dict[str, Any], pictured: dict[str, Any], console: Console) -> Dataset:
@@ -181,8 +222,10 @@ def _read(data: str, tabular: dict[str, Any], pictured: dict[str, Any], console:
     return table.select(schema.names).declare(schema)
 
 
-def _lines(gain: Gain) -> list[str]:
+def _lines(gain: Gain | None) -> list[str]:
     """The verdicts, and the figures behind them."""
+    if gain is None:
+        return []
     from synthgen.augment.figures import FIGURES
     from synthgen.cli.text import rows_text
     from synthgen.report.blocks import Rows
@@ -191,4 +234,4 @@ def _lines(gain: Gain) -> list[str]:
     for learner in gain.learners:
         header = (learner, *(f.name for f in FIGURES))
         lines += ["", *rows_text(Rows("", header, tuple(gain.rows(learner))))]
-    return [*lines, "", *(f"{note[0].upper()}{note[1:]}." for note in gain.notes())]
+    return [*lines, "", *(f"{note[0].upper()}{note[1:]}." for note in gain.notes()), ""]

@@ -99,7 +99,7 @@ def augment(
     kind = "images" if holds_images(data) else "table"
     generator, repeats = generator or QUICK[kind], repeats or REPEATS[kind]
     options = _options(generator, settings, device, max_time and max_time / (folds + 2))
-    tabular = {"--schema": schema_path, "--delimiter": delimiter, "--encoding": encoding}
+    tabular: dict[str, Any] = {"--schema": schema_path, "--delimiter": delimiter, "--encoding": encoding}
     tabular |= {"--drop": drop, "--mark": mark}
     dataset = _read(data, tabular, {"size": size, "aspect": aspect, "strict": strict}, console)
     check_place(out, kind)

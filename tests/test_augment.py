@@ -16,16 +16,21 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 import synthgen
 from synthgen.augment import Gain, augmented, does_it_help
+from synthgen.augment.drawing import Fitting
 from synthgen.augment.figures import figures, intercept, slope
 from synthgen.augment.gain import corrected
 from synthgen.augment.labelled import labelled
 from synthgen.augment.measure import TooFew
 from synthgen.augment.output import mark_name
-from synthgen.augment.rows import Wanted, draw, fitted_on
+from synthgen.augment.rows import Wanted
 from synthgen.augment.strategies import between_neighbours, class_weights, duplicates
 from synthgen.data import as_dataset, read
 from synthgen.errors import Interrupted, SynthgenError
 from synthgen.generator import Generator
+
+
+def _place(c):
+    return c.argmax(1) if c.shape[1] else c.new_zeros(len(c))
 
 
 class Memory(Generator):
@@ -42,10 +47,10 @@ class Memory(Generator):
     def fit(self, records, training):
         x, c = records.tensor()
         Memory.shown.append(x.numpy().copy())
-        self.x, self.c = x, c.argmax(1)
+        self.x, self.c = x, _place(c)
 
     def sample(self, n, c):
-        return self.x[[int((self.c == k).nonzero()[0, 0]) for k in c.argmax(1)]]
+        return self.x[[int((self.c == k).nonzero()[0, 0]) for k in _place(c)]]
 
 
 def rare_table(n=200, rare=30, seed=0):
@@ -100,16 +105,27 @@ def test_an_unknown_class_is_refused():
         Wanted.of({"bb": 1}).counts(known_of(rare_table()))
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("generator", ["trees", "gmm"])
-def test_exactly_the_classes_that_were_asked_for_are_drawn(generator):
+def test_exactly_the_classes_that_were_asked_for_are_drawn(generator, together):
     frame = rare_table()
     frame.loc[:1, "y"] = "c"  # a class of two rows is not pooled
     known = known_of(frame)
     counts = Wanted.of({"a": 3, "b": 50, "c": 20}).counts(known)
-    drawn = draw(fitted_on(known, generator, {"rounds": 0} if generator == "trees" else {}), known, counts, seed=3)
+    drawer = Fitting(generator, {"rounds": 0} if generator == "trees" else {}, together).fit(known, counts)
+    assert set(drawer.own) == (set() if together else {0, 1})
+    drawn = drawer.draw(counts, seed=3)
     found = Counter(drawn.data.data["y"].to_pylist())
     assert found == {"a": 3, "b": 50, "c": 20}
     assert [known.classes[k] for k in drawn.y] == drawn.data.data["y"].to_pylist()
+
+
+def test_ids_of_drawn_rows_are_new_and_distinct():
+    frame = rare_table().assign(id=[f"P{i:04d}" for i in range(200)])
+    frame.loc[:59, "y"] = "c"
+    made = augmented(frame, "y", rounds=0)
+    assert made.groupby("y").size().nunique() == 1
+    assert made["id"].is_unique
 
 
 # what models are told
@@ -246,7 +262,8 @@ def test_a_gain_must_be_over_every_other_strategy():
 # measurement
 
 
-def test_no_row_of_a_test_fold_reaches_a_generator():
+@pytest.mark.parametrize("together", [False, True])
+def test_no_row_of_a_test_fold_reaches_a_generator(together):
     frame = rare_table(120, 30)
     frame["number"] = np.arange(120.0) ** 2  # one code for each row, as the codec keeps atoms
     Memory.shown.clear()
@@ -258,8 +275,8 @@ def test_no_row_of_a_test_fold_reaches_a_generator():
             return super().fit(data, **how)
 
     tested = []
+    import synthgen.augment.drawing as drawing
     import synthgen.augment.measure as measure
-    import synthgen.augment.rows as rows
 
     class Learners(measure.TableLearners):
         def __init__(self, train, test):
@@ -267,13 +284,13 @@ def test_no_row_of_a_test_fold_reaches_a_generator():
             super().__init__(train, test)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "Synthesizer", Spy)
+        patch.setattr(drawing, "Synthesizer", Spy)
         patch.setattr(measure, "TableLearners", Learners)
-        gain = does_it_help(frame, "y", generator=Memory, folds=3, repeats=2)
+        gain = does_it_help(frame, "y", generator=Memory, folds=3, repeats=2, together=together)
     assert len(seen) == len(tested) == len(Memory.shown) == gain.splits == 6
     for fitted, held in zip(seen, tested, strict=True):
         assert not fitted & held
-        assert len(fitted | held) == 120
+        assert len(fitted) == (80 if together else 20)
     assert all(len(x) == len(s) for x, s in zip(Memory.shown, seen, strict=True))
 
 

@@ -92,9 +92,10 @@ class Gain(NamedTuple):
         low, high = next(f.bounds for f in FIGURES if f.key == figure)
         return found._replace(low=max(low, found.low), high=min(high, found.high))
 
-    def difference(self, learner: str, figure: str, a: str, b: str) -> Estimate:
-        """How much more strategy a gets than b on the same splits, with an interval at `level`."""
-        return corrected(self.values[learner, a, figure] - self.values[learner, b, figure], self.ratio, self.level)
+    def difference(self, learner: str, figure: str, a: str, b: str, tests: int = 1) -> Estimate:
+        """How much more strategy a gets than b on the same splits, with an interval at `level` for so many tests."""
+        values = self.values[learner, a, figure] - self.values[learner, b, figure]
+        return corrected(values, self.ratio, self.level / tests)
 
     def best_other(self, learner: str, figure: str) -> str:
         """The strategy without a generator that has the highest mean."""
@@ -146,7 +147,7 @@ class Gain(NamedTuple):
         found = []
         for learner in self.learners:
             for strategy in [s for s in self.strategies if s in ADVICE]:
-                if any(self.difference(learner, f.key, strategy, NOTHING).low > 0 for f in DECIDING):
+                if any(self.difference(learner, f.key, strategy, NOTHING, len(ADVICE)).low > 0 for f in DECIDING):
                     found.append(f"{ADVICE[strategy]} for {learner}")
                     break
         return f", {' and '.join(found)}" if found else ""

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import RepeatedStratifiedKFold
 
+from synthgen.augment.drawing import Fitting
 from synthgen.augment.figures import figures
 from synthgen.augment.gain import Gain, Values
 from synthgen.augment.labelled import Ints, Labelled, labelled
 from synthgen.augment.learners import ImageLearners, TableLearners
-from synthgen.augment.rows import Wanted, draw, fitted_on
+from synthgen.augment.rows import Wanted
 from synthgen.augment.strategies import SYNTHGEN, Strategy, others
 from synthgen.data import Images, as_dataset
 from synthgen.errors import Interrupted, SynthgenError
@@ -42,6 +43,7 @@ def does_it_help(
     seed: int = 0,
     seconds: float | None = None,
     options: Mapping[str, Any] | None = None,
+    together: bool = False,
     report: Progress = lambda done: None,
     interrupted: Callable[[], bool] | None = None,
 ) -> Gain:
@@ -61,6 +63,7 @@ def does_it_help(
         seed: of the splits, the fits, and the models.
         seconds: that all may take; splits that do not fit in are left out.
         options: of Synthesizer.
+        together: all classes share one generator, instead of one each.
         report: called with the share done.
         interrupted: asked whether to stop.
 
@@ -73,7 +76,8 @@ def does_it_help(
     known, _ = labelled(dataset, target)
     sample, share = _sampled(known, seed)
     scored = _scored(sample, folds)
-    run = _Run(sample, Wanted.of(strategy), generator, dict(options or {}), seed, share, scored, report, interrupted)
+    fitting = Fitting(generator, {"seed": seed, **(options or {})}, together, interrupted=interrupted)
+    run = _Run(sample, Wanted.of(strategy), fitting, seed, share, scored, report)
     cuts = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
@@ -94,13 +98,11 @@ class _Run:
 
     known: Labelled
     wanted: Wanted
-    generator: Any
-    options: dict[str, Any]
+    fitting: Fitting
     seed: int
     share: float
     scored: list[int]
     report: Progress
-    interrupted: Callable[[], bool] | None
     found: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
 
     def split(self, k: int, train: Labelled, test: Labelled, splits: int) -> None:
@@ -125,11 +127,10 @@ class _Run:
         """Records of a generator that is fitted on these alone."""
         if not counts.sum():
             return None
-        options = {**self.options, "seed": seed}
-        return draw(fitted_on(train, self.generator, options, interrupted=self.interrupted), train, counts, seed)
+        return self.fitting.fit(train, counts).draw(counts, seed)
 
     def _heed(self, done: int, steps: int, part: float) -> None:
-        if self.interrupted and self.interrupted():
+        if self.fitting.interrupted and self.fitting.interrupted():
             raise Interrupted("interrupted; nothing was written")
         self.report((done + part) / steps)
 

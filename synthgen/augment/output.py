@@ -32,11 +32,11 @@ def mark_name(names: Sequence[str], wanted: str | None = None) -> str:
 
 def joined(real: Table, drawn: Dataset | None, mark: str) -> Table:
     """Real and drawn rows with the types of values, marked by a boolean column."""
-    parts = [_typed(real)] + ([_like(drawn, real)] if isinstance(drawn, Table) else [])
+    parts = [typed(real)] + ([_like(drawn, real)] if isinstance(drawn, Table) else [])
     schema = parts[0].schema
     marked = [
         p.append_column(mark, pa.array([i == 1] * len(p), pa.bool_()))
-        for i, p in enumerate([parts[0], *(_cast(p, schema) for p in parts[1:])])
+        for i, p in enumerate([parts[0], *(cast(p, schema) for p in parts[1:])])
     ]
     frame = {**real.frame, mark: "bool"} if real.frame else None
     columns = (*real.schema.columns, Column(name=mark, kind="boolean"))
@@ -64,12 +64,12 @@ def write_rows(path: str | Path, real: Dataset | None, drawn: Dataset | None, ma
     spelling: tuple[object, object] = (False, True) if binary else _spelling(like)
     column = Column(name=mark, kind="boolean", dtype="bool" if binary else None)
     schema = Schema(columns=(*like.schema.columns, column), csv=like.schema.csv)
-    first = _typed(like) if binary else None
+    first = typed(like) if binary else None
     with writer(path, schema) as output:
         for table, truth in ((real, spelling[0]), (drawn, spelling[1])):
             if isinstance(table, Table):
-                data = _typed(table) if binary and table is real else _like(table, like)
-                data = _cast(data, first.schema) if first is not None else data
+                data = typed(table) if binary and table is real else _like(table, like)
+                data = cast(data, first.schema) if first is not None else data
                 kind = pa.bool_() if binary else pa.string()
                 data = data.append_column(mark, pa.array([truth] * len(data), kind))
                 output.write(Table(data, like.dialect, None, schema))  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def write_pictures(path: str | Path, real: Dataset | None, drawn: Dataset | None
             output.write(some, truth)
 
 
-def _typed(table: Table) -> pa.Table:
+def typed(table: Table) -> pa.Table:
     """Columns of values, as `generate` makes them; those that have types keep them."""
     columns = {}
     for column in table.schema.columns:
@@ -97,7 +97,7 @@ def _like(drawn: Table, real: Table) -> pa.Table:
     return drawn.data.select(real.data.column_names)
 
 
-def _cast(data: pa.Table, schema: pa.Schema) -> pa.Table:
+def cast(data: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table with the types of another; labels are encoded afresh where its type holds them encoded."""
     columns = []
     for field in schema:

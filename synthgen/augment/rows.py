@@ -1,21 +1,18 @@
-"""Rows: how many are to be added to each class, and drawing exactly these from a generator."""
+"""Rows: how many are to be added to each class, and a frame with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
+from synthgen.augment.drawing import Fitting
 from synthgen.augment.labelled import Ints, Labelled, labelled
 from synthgen.augment.output import joined, mark_name
 from synthgen.codec.rare import RARE
-from synthgen.data import Images, Table, as_dataset
+from synthgen.data import Images, as_dataset
 from synthgen.errors import SynthgenError, near
-from synthgen.synthesizer import Synthesizer
-
-Silent = Callable[..., None]
 
 
 class Wanted(NamedTuple):
@@ -80,29 +77,12 @@ def _apportioned(total: int, held: Ints) -> Ints:
     return rows
 
 
-def fitted_on(known: Labelled, generator: Any, options: Mapping[str, Any], **how: Any) -> Synthesizer:
-    """A generator fitted so that the class can be chosen; no class is pooled, however rare."""
-    given = () if isinstance(known.data, Images) else (known.target,)
-    return Synthesizer(generator, given=given, **options).fit(known.data, **how)
-
-
-def draw(fitted: Synthesizer, known: Labelled, counts: Ints, seed: int, report: Silent = lambda done: None) -> Labelled:
-    """As many rows of each class as `counts` (classes,) says, at least one in all, in random order."""
-    y = np.random.default_rng([seed, 7]).permutation(np.repeat(np.arange(len(counts)), counts))
-    given = Table(pa.table({known.target: pa.array([known.classes[i] for i in y], pa.string())}))
-    parts: list[Any] = []
-    for part in fitted.stream(len(y), seed=seed, given=given):
-        parts.append(part)
-        report(sum(map(len, parts)) / len(y))
-    return known._replace(data=type(parts[0]).join(parts), y=y)
-
-
 def few(known: Labelled, counts: Ints) -> list[str]:
     """Sentences on classes that get rows though next to nothing is known of them."""
     rare = [k for k in np.flatnonzero(counts) if known.counts[k] < RARE]
     return [
-        f"class {known.classes[k]!r} has {known.counts[k]} {known.data.noun}: what is drawn for it is near to these, "
-        "or to other classes"
+        f"class {known.classes[k]!r} has {known.counts[k]} of all {known.data.noun}: what is drawn for it is near to "
+        "these, or to other classes"
         for k in rare[:3]
     ] + ([f"so it is with {len(rare) - 3} more classes"] if len(rare) > 3 else [])
 
@@ -141,5 +121,5 @@ def augmented(
     counts = Wanted.of(strategy).counts(known)
     drawn = None
     if counts.sum():
-        drawn = draw(fitted_on(known, generator, {"seed": seed, **options}), known, counts, seed).data
+        drawn = Fitting(generator, {"seed": seed, **options}).fit(known, counts).draw(counts, seed).data
     return joined(table, drawn, mark_name(table.data.column_names, mark)).to_pandas()

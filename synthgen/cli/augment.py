@@ -51,6 +51,7 @@ RESERVED = ("seed", "device", "max_time", "schema", "drop", "given", "sample", "
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2, 20), help="Parts of a cross-validation.")
 @click.option("--repeats", type=click.IntRange(1, 100), help="Cross-validations.  [3; of images 1]")
 @click.option("--only-synthetic", is_flag=True, help="Write the drawn records only.")
+@click.option("--together", is_flag=True, help="Fit one generator that is told the class, not one for each class.")
 @click.option("--mark", metavar="COL", help="The column that says which are drawn.  [synthetic]")
 @click.option("--schema", "schema_path", type=click.Path(), help="A schema file (synthgen schema).")
 @click.option("--drop", multiple=True, metavar="COL", help="Leave a column out, also of what is written.")
@@ -71,6 +72,7 @@ def augment(
     folds: int,
     repeats: int | None,
     only_synthetic: bool,
+    together: bool,
     mark: str | None,
     schema_path: str | None,
     drop: tuple[str, ...],
@@ -112,7 +114,7 @@ def augment(
         console.say(note)
     gain = drawn = None
     with interruptible() as pressed:
-        job = _Job(dataset, target, strategy, generator, options, seed, console, pressed)
+        job = _Job(dataset, target, strategy, generator, options, seed, together, console, pressed)
         if counts.sum():
             gain = None if no_measure else job.measure(folds, repeats, max_time and max_time * 2 / 3)
             drawn = job.draw(known, counts)
@@ -155,6 +157,7 @@ class _Job:
     generator: str
     options: dict[str, Any]
     seed: int
+    together: bool
     console: Console
     pressed: Callable[[], bool]
 
@@ -173,6 +176,7 @@ class _Job:
                 seed=self.seed,
                 seconds=seconds,
                 options=self.options,
+                together=self.together,
                 report=self.console.progress("measuring"),
                 interrupted=self.pressed,
             )
@@ -182,14 +186,14 @@ class _Job:
 
     def draw(self, known: Labelled, counts: Ints) -> Dataset:
         """The records that are added."""
-        from synthgen.augment.rows import draw, fitted_on
+        from synthgen.augment.drawing import Fitting
 
         report = self.console.progress(f"fitting {self.generator}")
         options = {**self.options, "seed": self.seed}
-        fitted = fitted_on(known, self.generator, options, report=report, interrupted=self.pressed)
+        fitted = Fitting(self.generator, options, self.together, report, self.pressed).fit(known, counts)
         for note in fitted.notes:
             self.console.say(note)
-        return draw(fitted, known, counts, self.seed, self.console.progress("generating")).data
+        return fitted.draw(counts, self.seed, self.console.progress("generating")).data
 
 
 def _write(out: str, real: Dataset | None, drawn: Dataset | None, name: str, like: Dataset) -> None:

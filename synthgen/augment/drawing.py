@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +12,14 @@ import pyarrow as pa
 
 from synthgen.augment.labelled import Ints, Labelled
 from synthgen.augment.output import cast, typed
-from synthgen.codec import TableCodec, fit_codec
+from synthgen.codec import fit_codec
 from synthgen.codec.made import Id, Text
 from synthgen.data import Images, Table
 from synthgen.data.cells import typed_column
 from synthgen.errors import Interrupted, SynthgenError
 from synthgen.synthesizer import LEAST_RECORDS, Synthesizer
+
+MADE = ("id", "text")  # kinds of columns that no generator knows
 
 Report = Callable[..., None]
 
@@ -62,19 +66,21 @@ class Fitting(NamedTuple):
         if known.counts[k] < LEAST_RECORDS:
             return None
         rows = known.part(np.flatnonzero(known.y == k)).data
-        drop = [c.name for c in known.data.schema.columns if c.name == known.target or c.kind in ("id", "text")]
+        drop = [c.name for c in known.data.schema.columns if c.name == known.target or c.kind in MADE]
         # all real rows stand beside the drawn ones: nothing is hidden by pooling what few of a class hold
         fitted = Synthesizer(self.generator, drop=drop, keep_rare=True, **self.options)
-        report = None if self.report is None else lambda done, **figures: self.report(start + width * done)
         try:
-            return fitted.fit(rows, report=report, interrupted=self.interrupted)
+            return fitted.fit(
+                rows, report=lambda done, **_: self.report(start + width * done), interrupted=self.interrupted
+            )
         except Interrupted:
             raise
         except SynthgenError:  # such as that all rows are equal
             return None
 
 
-class Drawer(NamedTuple):
+@dataclass(frozen=True)
+class Drawer:
     """Generators fitted on labelled records.
 
     Args:
@@ -124,7 +130,7 @@ class Drawer(NamedTuple):
         parts: list[Any] = list(self.shared.stream(len(y), seed=seed, given=given))
         return [Table(cast(p.data, self._schema)) if isinstance(p, Table) else p for p in parts]
 
-    @property
+    @cached_property
     def _schema(self) -> pa.Schema:
         """The types of a table's columns."""
         assert isinstance(self.known.data, Table)
@@ -134,12 +140,12 @@ class Drawer(NamedTuple):
         """The same with ids and texts that no other row has, whichever generator it is from."""
         if isinstance(drawn, Images):
             return drawn
-        known = self.known.data
+        known, data, rng = self.known.data, drawn.data, np.random.default_rng([seed, 11])
         assert isinstance(known, Table)
-        data, rng = drawn.data, np.random.default_rng([seed, 11])
-        codec: TableCodec = fit_codec(known, known.schema, [self.known.target])[0]
-        for place, column in enumerate(known.schema.columns):
-            if isinstance(own := codec.columns[column.name], Id | Text):
-                cells = typed_column(column, own.make(len(data), 0, rng))
-                data = data.set_column(place, column.name, cells)
+        if made := [c for c in known.schema.columns if c.kind in MADE]:
+            codec = fit_codec(known, known.schema, [self.known.target])[0]
+            for column in made:
+                own, place = codec.columns[column.name], data.column_names.index(column.name)
+                if isinstance(own, Id | Text):
+                    data = data.set_column(place, column.name, typed_column(column, own.make(len(data), 0, rng)))
         return Table(data, declared=known.schema)

@@ -453,6 +453,15 @@ def test_pictures_are_added_and_marked(command, pictures, tmp_path):
     assert set(pd.read_csv(out / "metadata.csv")["synthetic"]) == {1}
 
 
+def test_images_are_measured_with_a_network(pictures, monkeypatch):
+    monkeypatch.setattr("synthgen.augment.learners.STEPS", 2)
+    found = does_it_help(pictures, generator="gmm", folds=2, repeats=1)
+    assert found.strategies == ["nothing", "class weights", "duplication", "synthgen"]
+    assert found.learners == ["small network"]
+    assert found.counts == (30, 20, 10)
+    assert found.scored == [0, 1, 2]
+
+
 # end to end
 
 

@@ -27,6 +27,7 @@ Heed = Callable[[float], None]
 
 BOOSTED, LINEAR, NETWORK = "boosted trees", "logistic regression", "small network"
 ROUNDS = 200
+STEPS = 300  # of the network: five seconds
 
 
 class TableLearners:
@@ -98,6 +99,5 @@ class ImageLearners:
             assert isinstance(added.data, Images)
             pixels, y = np.concatenate([pixels, added.data.pixels]), np.concatenate([y, added.y])
         weights = class_weights(y, len(self.train.classes)) if weighted else None
-        return train_classifier(
-            pixels, y, len(self.train.classes), seed=seed, weights=weights, report=heed
-        ).probabilities(self.tested)
+        network = train_classifier(pixels, y, len(self.train.classes), STEPS, seed, heed, weights)
+        return network.probabilities(self.tested)

@@ -41,6 +41,17 @@ def test_a_class_without_images_is_not_named():
     assert (trained.predictions(marks(150, 1)[0]) < 2).mean() > 0.95
 
 
+def test_images_that_weigh_nothing_teach_nothing():
+    pixels, labels = marks(200, 0)
+    weights = (labels < 2).astype(float)
+    trained = train_classifier(pixels, labels, 3, steps=30, weights=weights)
+    assert (trained.predictions(marks(150, 1)[0]) < 2).mean() > 0.95
+    plain, ones = (
+        train_classifier(pixels, labels, 3, 5, weights=w).probabilities(pixels) for w in (None, weights * 0 + 1)
+    )
+    assert np.array_equal(plain, ones)
+
+
 def test_a_seed_gives_the_same_network_and_leaves_the_callers_numbers_alone():
     pixels, labels = marks(100, 0)
     before = torch.random.get_rng_state()

@@ -1,19 +1,26 @@
-"""Augment: synthetic records beside real ones, for models that learn from both.
+"""Augment training sets: synthetic records beside real ones, and whether they help is measured first.
 
-The public names are loaded on first use: each needs packages that the others do without.
+The names are loaded on first use: each needs packages that the others do without.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from synthgen.augment.dataset import SynthDataset
+    from synthgen.augment.gain import Gain
+    from synthgen.augment.measure import does_it_help
+    from synthgen.augment.rows import augmented
     from synthgen.augment.sampler import SynthSampler
 
+__all__ = ["Gain", "SynthDataset", "SynthSampler", "augmented", "does_it_help"]
 _HOME = {
+    "Gain": "gain",
     "SynthDataset": "dataset",
     "SynthSampler": "sampler",
+    "augmented": "rows",
+    "does_it_help": "measure",
 }
-__all__ = ["SynthSampler"]
 
 
 def __getattr__(name: str) -> object:
@@ -23,4 +30,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return list(_HOME)
+    return list(__all__)

@@ -12,6 +12,7 @@ import click
 
 from synthgen import __version__
 from synthgen.cli.audit import audit
+from synthgen.cli.augment import augment
 from synthgen.cli.compare import compare
 from synthgen.cli.console import remark
 from synthgen.cli.fit import fit
@@ -53,6 +54,7 @@ for command in (
     interpolate,
     report,
     compare,
+    augment,
     release,
     verify,
     audit,

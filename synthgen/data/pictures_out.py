@@ -23,6 +23,7 @@ from synthgen.data.pictures_in import METADATA, hidden, on_white
 from synthgen.errors import SynthgenError
 from synthgen.files import replacing
 
+_HEADERS = (b"file_name,label\n", b"file_name\n", b"file_name,label", b"file_name")
 GAP = 2  # pixels between the images of a sheet
 _NUMBERED = re.compile(r"\d{8,}\.png")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # by some system or other
@@ -32,18 +33,20 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # o
 class ImageWriter:
     """Writes images one set after the other into a folder or a `.zip`, which appears whole when the block ends.
 
-    They become `CLASS/00000001.png` and so on, numbered through all classes; a metadata.csv lists them.
+    They become `CLASS/00000001.png` and so on, numbered through all classes; a metadata.csv lists them, and where
+    some are `marked` says with 1 or 0 which are synthetic.
 
     Raises:
         SynthgenError: `path` is something else than an earlier output.
         ResourceError: the disk is full or the place not writable.
     """
 
-    def __init__(self, path: str | Path, schema: ImageSchema, mark: Mark | None = None) -> None:
-        self.path, self.schema, self._info = Path(path), schema, png_info(mark)
+    def __init__(self, path: str | Path, schema: ImageSchema, mark: Mark | None = None, marked: bool = False) -> None:
+        self.path, self.schema, self.marked, self._info = Path(path), schema, marked, png_info(mark)
         check_image_output(self.path)
         self._folders = _folders(schema.classes)
         self._labels: list[NDArray[np.int64]] = []
+        self._synthetic: list[bool] = []
         self._written = 0
 
     def __enter__(self) -> Self:
@@ -57,16 +60,17 @@ class ImageWriter:
         """What puts a file of some name into the output."""
         return self._into_zip(temporary, stack) if _one_file(self.path) else self._into_folder(temporary)
 
-    def write(self, images: Images) -> None:
-        """Append images whose schema is the writer's."""
+    def write(self, images: Images, synthetic: bool = True) -> None:
+        """Append images whose schema is the writer's; all of them are synthetic, or none."""
         if images.schema != self.schema:
             raise ValueError(f"the writer was told {self.schema!r} and got {images.schema!r}")
         for pixels, label in zip(images.pixels, images.labels, strict=True):
             self._written += 1
             data = io.BytesIO()
-            _picture(pixels).save(data, "PNG", compress_level=6, pnginfo=self._info)
+            _picture(pixels).save(data, "PNG", compress_level=6, pnginfo=self._info if synthetic else None)
             self._add(self._written, int(label), data.getvalue())
         self._labels.append(images.labels)
+        self._synthetic += [synthetic] * len(images)
 
     def _add(self, number: int, label: int, data: bytes) -> None:
         self._put(self._name(number, label), data)
@@ -100,11 +104,11 @@ class ImageWriter:
         if kind is None:
             text = io.StringIO(newline="")
             rows = csv.writer(text, lineterminator="\n")
-            rows.writerow(["file_name", "label"] if self._folders else ["file_name"])
+            rows.writerow(["file_name"] + ["label"] * bool(self._folders) + ["synthetic"] * self.marked)
             classes = escape_names(list(self.schema.classes))
             for number, label in enumerate((int(i) for labels in self._labels for i in labels), 1):
-                name = self._name(number, label)
-                rows.writerow([name, classes[label]] if self._folders else [name])
+                name, marks = self._name(number, label), [int(self._synthetic[number - 1])] * self.marked
+                rows.writerow([name, *([classes[label]] if self._folders else []), *marks])
             self._put(METADATA, text.getvalue().encode())
         return False
 
@@ -138,7 +142,7 @@ def _is_output(path: Path) -> bool:
         files = [file for file in path.rglob("*") if not file.is_dir()]
         if (path / METADATA).is_file():
             with (path / METADATA).open("rb") as stream:
-                listed = stream.readline(100) in (b"file_name,label\n", b"file_name\n")
+                listed = stream.readline(100).removesuffix(b",synthetic\n") in _HEADERS
             return listed and all(_NUMBERED.fullmatch(file.name) or file == path / METADATA for file in files)
         return not any(path.iterdir())
     return False

@@ -52,6 +52,7 @@ def train_classifier(
     steps: int = STEPS,
     seed: int = 0,
     report: Callable[[float], None] = lambda done: None,
+    weights: NDArray[np.float64] | None = None,
 ) -> Classifier:
     """Train on images of all sizes, which it sees at 32 pixels; a class without images is hardly ever named.
 
@@ -64,6 +65,7 @@ def train_classifier(
         steps: of 64 images each.
         seed: of the weights and of the order of images. The caller's random numbers are left alone.
         report: called with the share done; what it raises ends the training.
+        weights: what the loss of each image counts (n,); 1 by default.
 
     Raises:
         SynthgenError: there are no images.
@@ -71,6 +73,7 @@ def train_classifier(
     if not len(pixels):
         raise SynthgenError("there are no images that a classifier could learn from")
     x, y = _seen(pixels), torch.from_numpy(np.asarray(labels, np.int64))
+    weight = torch.ones(len(y)) if weights is None else torch.from_numpy(weights).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _network(x.shape[1], classes)
@@ -79,7 +82,8 @@ def train_classifier(
         for step in range(steps):
             rows = torch.randint(len(x), (BATCH,))
             optimizer.zero_grad()
-            functional.cross_entropy(network(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
+            losses = functional.cross_entropy(network(x[rows]), y[rows], reduction="none")
+            (weight[rows] * losses).mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             report((step + 1) / steps)

@@ -1,0 +1,99 @@
+"""Measure on real tables where drawn rows help to learn a rare class, and print the tables of docs/augment.md.
+
+    python tests/benchmarks/augment.py DATA [-t CASE]... [-g NAME] [--strategy balance|N|CLASS=N] [--repeats 3]
+
+DATA holds NAME.train.csv for the tables below. Of each, rows are drawn at random, so many of the rare class that they
+have the share that is said. The figures are those of `does_it_help`, which is `synthgen augment`.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from synthgen import read
+from synthgen.augment import Gain, does_it_help
+from synthgen.augment.gain import corrected
+from synthgen.augment.strategies import SYNTHGEN
+from synthgen.data import Table
+
+
+class Case(NamedTuple):
+    """A table, its target and rare class, and how many rows are drawn with which share of it."""
+
+    table: str
+    target: str
+    rare: str
+    rows: int
+    share: float
+
+
+CASES = {
+    "adult 1 %, 2000": Case("adult", "income", ">50K", 2000, 0.01),
+    "adult 1 %, 5000": Case("adult", "income", ">50K", 5000, 0.01),
+    "magic 2 %, 2000": Case("magic", "class", "h", 2000, 0.02),
+    "default_credit 5 %, 2000": Case("default_credit", "default.payment.next.month", "1", 2000, 0.05),
+    "shoppers 15 %, 2000": Case("shoppers", "Revenue", "TRUE", 2000, 0.15),
+    "spambase 4 %, 1000": Case("spambase", "spam", "1", 1000, 0.04),
+    "covertype, 7 classes, 3000": Case("covertype", "Cover_Type", "4", 3000, 0.01),
+}
+
+
+@click.command(help=__doc__)
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("-t", "--case", "cases", multiple=True, default=tuple(CASES))
+@click.option("-g", "--generator", default="trees")
+@click.option("-s", "settings", multiple=True, help="KEY=VALUE for the generator.")
+@click.option("--strategy", multiple=True, default=("balance",))
+@click.option("--repeats", default=3)
+@click.option("--seed", default=0)
+def main(
+    data: Path,
+    cases: tuple[str, ...],
+    generator: str,
+    settings: tuple[str, ...],
+    strategy: tuple[str, ...],
+    repeats: int,
+    seed: int,
+) -> None:
+    options: dict[str, Any] = dict(s.split("=", 1) for s in settings)
+    for name in cases:
+        start = time.process_time()
+        table = drawn(data, CASES[name], seed)
+        found = does_it_help(
+            table, CASES[name].target, strategy, generator, repeats=repeats, seed=seed, options=options
+        )
+        for learner in found.learners:
+            print("| " + " | ".join([name, learner, *_cells(found, learner)]) + " |", flush=True)
+        seconds = time.process_time() - start
+        print(
+            json.dumps({"case": name, "generator": generator, "cpu": round(seconds, 1), **found.to_dict()}), flush=True
+        )
+
+
+def drawn(data: Path, case: Case, seed: int) -> Table:
+    """Rows of a table, of which the rare class has its share; the target says whether a row is of it."""
+    table: Table = read(data / f"{case.table}.train.csv")
+    rare = np.array(table.data[case.target].to_pylist()) == case.rare
+    rng, few = np.random.default_rng(seed), round(case.rows * case.share)
+    rows = [rng.choice(np.flatnonzero(rare), few, False), rng.choice(np.flatnonzero(~rare), case.rows - few, False)]
+    return table.take(np.sort(np.concatenate(rows)))
+
+
+def _cells(found: Gain, learner: str) -> list[str]:
+    """Average precision and ROC AUC of each strategy, and how the generator's rows differ from the best other."""
+    cells = []
+    for figure in ("average_precision", "roc_auc"):
+        for strategy in found.strategies:
+            value, low, _ = corrected(found.values[learner, strategy, figure], found.ratio)
+            cells.append(f"{value:.3f} ± {value - low:.3f}")
+        value, low, high = found.difference(learner, figure, SYNTHGEN, found.best_other(learner, figure))
+        cells.append(f"{value:+.3f} ({low:+.3f} to {high:+.3f})")
+    return [*cells, found.verdict(learner).kind]
+
+
+if __name__ == "__main__":
+    main()

@@ -83,3 +83,12 @@ def test_private_prints_the_prices_and_a_verdict(example):
     assert "for the number of records, with noise of" in out
     assert "column 'engines': kind numeric, minimum 1.0, maximum 4.0" in out
     assert re.search(r"^ +(differs|faithful): ", out, re.M)
+
+
+@pytest.mark.slow
+def test_augment_says_whether_it_helps(example):
+    pytest.importorskip("imblearn")
+    out = example("augment.py")
+    assert "2847 aircraft, 60 with turbojets" in out
+    assert len(re.findall(r"^(?:linear|boosted) +(?:nothing|weights|synthgen) +0\.\d{3} +[01]\.\d{3}$", out, re.M)) == 6
+    assert re.search(r"^boosted: .* higher in \d of 6, by [+-]0\.\d{3} in the mean$", out, re.M)

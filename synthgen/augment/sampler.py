@@ -112,7 +112,9 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, Any, bool]:
         y, binarised = check_target_type(y, indicate_one_vs_all=True)
         if not isinstance(X, pd.DataFrame):
-            X = check_array(X, dtype=None, accept_sparse=["csr", "csc"], ensure_all_finite=False)
+            rows = check_array(X, dtype=None, accept_sparse=["csr", "csc"], ensure_all_finite=False)
+            # of lists of numbers and texts numpy would make texts of all
+            X = np.array(X, dtype=object) if isinstance(X, list) and rows.dtype.kind == "U" else rows
         check_consistent_length(X, y)
         validate_data(self, X=X, y=y, reset=True, skip_check_array=True)
         return X, y, binarised

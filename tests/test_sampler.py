@@ -179,6 +179,14 @@ def test_arrow_tables_come_back_as_arrow_tables():
     assert labels.to_pylist().count("yes") == 360
 
 
+def test_views_of_strings_become_strings():
+    """What other frames hand over by Arrow's stream."""
+    words = pa.array(["u", "v"] * 50, pa.string_view())
+    more, _ = clone(QUICK).fit_resample(pa.table({"word": words, "x": np.arange(100.0)}), [0] * 80 + [1] * 20)
+    assert more.schema.field("word").type == pa.large_string()
+    assert set(more["word"].to_pylist()[100:]) == {"u", "v"}
+
+
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [
@@ -327,6 +335,7 @@ def test_a_fitted_sampler_can_be_sent_to_another_process():
         (pd.DataFrame({"t": pd.to_timedelta(range(20), unit="s")}), [0] * 15 + [1] * 5, {}, "'t' has type duration"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"generator": "tree"}, "did you mean 'trees'"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"settings": {"leafs": 1}}, "no setting 'leafs'"),
+        (np.ones((20, 2)), [0] * 15 + [1] * 5, {"settings": {"seed": 1}}, "'seed', which is no setting"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"others": 0}, "'others' parameter"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"sampling_strategy": {1: 2}}, "should be greater"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"sampling_strategy": {7: 20}}, "not present"),

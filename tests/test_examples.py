@@ -92,3 +92,12 @@ def test_release_publishes_and_checks(example, tmp_path):
     assert re.match(r"released: 2000 rows; \d+ queries add up to epsilon", out)
     assert re.search(r"^ +year: 0\.\d+ from what was paid for", out, re.M)
     assert (tmp_path / "released" / "README.md").is_file()
+
+
+@pytest.mark.slow
+def test_augment_says_whether_it_helps(example):
+    pytest.importorskip("imblearn")
+    out = example("augment.py")
+    assert "2847 aircraft, 60 with turbojets" in out
+    assert len(re.findall(r"^(?:linear|boosted) +(?:nothing|weights|synthgen) +0\.\d{3} +[01]\.\d{3}$", out, re.M)) == 6
+    assert re.search(r"^boosted: .* higher in \d of 6, by [+-]0\.\d{3} in the mean$", out, re.M)

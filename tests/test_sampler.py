@@ -1,9 +1,12 @@
 """SynthSampler: imbalanced-learn's and scikit-learn's own checks, and rows of every kind in and out."""
 
 import datetime
+import decimal
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -147,6 +150,14 @@ def test_an_array_of_objects_mixes_numbers_and_words():
     assert [{type(v) for v in column} for column in more[80:].T] == [{float}, {str}, {bool, type(None)}]
 
 
+def test_lists_mix_numbers_and_words():
+    rows = [[float(i % 7), "ab"[i % 2]] for i in range(80)]
+    more, labels = clone(QUICK).fit_resample(rows, [0] * 60 + [1] * 20)
+    assert more[:80] == rows
+    assert (len(more), sum(labels)) == (120, 60)
+    assert {(type(number), word) for number, word in more[80:]} == {(float, "a"), (float, "b")}
+
+
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
 def test_sparse_matrices_keep_their_format(kind):
     X, y = make_classification(200, weights=[0.8], random_state=0)
@@ -166,6 +177,14 @@ def test_arrow_tables_come_back_as_arrow_tables():
     assert more.slice(0, 400).equals(table)
     assert isinstance(labels, pa.Array)
     assert labels.to_pylist().count("yes") == 360
+
+
+def test_views_of_strings_become_strings():
+    """What other frames hand over by Arrow's stream."""
+    words = pa.array(["u", "v"] * 50, pa.string_view())
+    more, _ = clone(QUICK).fit_resample(pa.table({"word": words, "x": np.arange(100.0)}), [0] * 80 + [1] * 20)
+    assert more.schema.field("word").type == pa.large_string()
+    assert set(more["word"].to_pylist()[100:]) == {"u", "v"}
 
 
 @pytest.mark.parametrize(
@@ -316,6 +335,7 @@ def test_a_fitted_sampler_can_be_sent_to_another_process():
         (pd.DataFrame({"t": pd.to_timedelta(range(20), unit="s")}), [0] * 15 + [1] * 5, {}, "'t' has type duration"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"generator": "tree"}, "did you mean 'trees'"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"settings": {"leafs": 1}}, "no setting 'leafs'"),
+        (np.ones((20, 2)), [0] * 15 + [1] * 5, {"settings": {"seed": 1}}, "'seed', which is no setting"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"others": 0}, "'others' parameter"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"sampling_strategy": {1: 2}}, "should be greater"),
         (np.ones((20, 2)), [0] * 15 + [1] * 5, {"sampling_strategy": {7: 20}}, "not present"),
@@ -331,12 +351,44 @@ def test_errors_are_synthgens_as_well():
         clone(QUICK).fit_resample(np.ones((4, 1)), [0, 0, 0, 1])
 
 
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["one"] * 200, {"one"}),
+        (np.ones(200, int), {1}),
+        (np.array([2**60, 2**60 + 2**20] * 100), {2**60, 2**60 + 2**20}),
+        ([decimal.Decimal("0.10"), decimal.Decimal("2.50")] * 100, {decimal.Decimal("0.10"), decimal.Decimal("2.50")}),
+        (pd.Categorical([1.5, np.nan] * 100), {1.5}),
+        (pd.Categorical(pd.to_datetime(["2020-01-01", "2021-01-01"] * 100)), {*pd.to_datetime(["2020", "2021"])}),
+        (pd.array(["ß", None] * 100, dtype="string"), {"ß"}),
+        (pd.array([True, None] * 100, dtype="bool[pyarrow]"), {True}),
+    ],
+    ids=["text", "integer", "large", "decimal", "category", "dates", "string", "arrow"],
+)
+def test_columns_of_odd_types_keep_them(cells, labels):
+    X = pd.DataFrame({"odd": cells, "x": np.random.default_rng(0).normal(size=200)})
+    more, _ = clone(QUICK).fit_resample(X, np.repeat([0, 1], [150, 50]))
+    assert more["odd"].dtype == X["odd"].dtype
+    assert set(more["odd"].iloc[200:].dropna()) == labels
+    pd.testing.assert_frame_equal(more.iloc[:200], X)
+
+
 def test_balanced_rows_come_back_alone():
     X, y = np.ones((4, 1)), np.array([0, 0, 1, 1])
     more, labels = clone(QUICK).fit_resample(X, y)
     ours, theirs = RandomOverSampler().fit_resample(X, y)
     assert np.array_equal(more, ours)
     assert np.array_equal(labels, theirs)
+
+
+@pytest.mark.slow
+def test_what_the_page_shows_runs(monkeypatch, capsys):
+    root = Path(__file__).parents[1]
+    monkeypatch.chdir(root)
+    page = (root / "docs" / "augment.md").read_text("utf-8")
+    for block in re.findall(r"^```python run\n(.*?)^```", page, re.M | re.S):
+        exec(compile(block, "docs/augment.md", "exec"), {})
+    assert "passthrough" in capsys.readouterr().out
 
 
 def test_without_imbalanced_learn_the_error_names_the_package():

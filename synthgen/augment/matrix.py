@@ -99,6 +99,14 @@ def labels(classes: Ints) -> pa.Array:
     return pc.cast(pa.array(classes), pa.string())
 
 
+def from_arrow(data: Any) -> tuple[pd.DataFrame, pa.Schema]:
+    """A pandas frame of Arrow's own types from anything with an Arrow stream, and the schema to go back by."""
+    table = pa.table(data).replace_schema_metadata(None)  # which might make a column an index
+    fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in table.schema]
+    table = table.cast(pa.schema(fields))  # pandas knows no views
+    return table.to_pandas(types_mapper=pd.ArrowDtype), table.schema
+
+
 def _named(x: Any) -> pd.DataFrame:
     """A frame of the features whose columns are called by their names, or by their numbers where these repeat."""
     frame = x if isinstance(x, pd.DataFrame) else pd.DataFrame(x.toarray() if sparse.issparse(x) else x)
@@ -136,7 +144,7 @@ def _declared(found: Column, cells: pa.ChunkedArray) -> Column | None:
 
 
 def _textual(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _restored(cells: pa.ChunkedArray, own: pd.Series) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval
 
-from synthgen.augment.matrix import Matrix, labels
+from synthgen.augment.matrix import Matrix, from_arrow, labels
 from synthgen.data import Table
 from synthgen.errors import InputError, ResourceError, SynthgenError
 from synthgen.generator import Generator
@@ -47,7 +48,8 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
         generator: name of an installed generator (`synthgen list`), or a Generator class.
         sampling_strategy: as in every over-sampler of imbalanced-learn.
         random_state: an int for the same rows on every call; a RandomState; None for others each time.
-        settings: parameters of the generator and of its training, such as `{"rounds": 500}`.
+        settings: parameters of the generator and of its training, such as `{"rounds": 500}`; also `device` and
+            `max_time` of the Synthesizer.
         others: a class gives at most so many rows to learn from per row of the smallest class that is drawn
             (and 1000 in any case): what a class looks like does not depend on how frequent it is. None for all rows.
         schema: what is known of the features, by their names ("0", "1", ... in arrays): kinds, bounds, rules.
@@ -103,16 +105,17 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
             raise InputError("Input y contains NaN: each row needs a class")
         if isinstance(X, pd.DataFrame) or not hasattr(X, "__arrow_c_stream__"):
             return super().fit_resample(X, y, **params)
-        table = pa.table(X)
-        frame = table.replace_schema_metadata(None).to_pandas(types_mapper=pd.ArrowDtype)
+        frame, schema = from_arrow(X)
         rows, classes = super().fit_resample(frame, _plain(y), **params)
-        whole = pa.Table.from_pandas(rows, table.schema, preserve_index=False)
+        whole = pa.Table.from_pandas(rows, schema, preserve_index=False).replace_schema_metadata(None)
         return whole, pa.array(classes) if isinstance(y, pa.Array | pa.ChunkedArray) else classes
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, Any, bool]:
         y, binarised = check_target_type(y, indicate_one_vs_all=True)
         if not isinstance(X, pd.DataFrame):
-            X = check_array(X, dtype=None, accept_sparse=["csr", "csc"], ensure_all_finite=False)
+            rows = check_array(X, dtype=None, accept_sparse=["csr", "csc"], ensure_all_finite=False)
+            # of lists of numbers and texts numpy would make texts of all
+            X = np.array(X, dtype=object) if isinstance(X, list) and rows.dtype.kind == "U" else rows
         check_consistent_length(X, y)
         validate_data(self, X=X, y=y, reset=True, skip_check_array=True)
         return X, y, binarised
@@ -141,11 +144,18 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
         matrix = Matrix(X, self.schema)
         rows = self._learned(codes, wanted, rng)
         table = matrix.table(rows, codes[rows], int(codes.max()) + 1)
-        model = Synthesizer(self.generator, given=[matrix.target], seed=seed, **(self.settings or {})).fit(table)
+        model = self._made(matrix.target, seed).fit(table)
         given = pa.table({matrix.target: labels(wanted)})
         parts = [part.data for part in model.stream(len(wanted), seed=other, given=given) if isinstance(part, Table)]
         self.synthesizer_ = model
         return matrix.with_rows(pa.concat_tables(parts), _donors(codes, wanted, rng))
+
+    def _made(self, target: str, seed: int) -> Synthesizer:
+        settings = dict(self.settings or {})
+        for name in inspect.signature(Synthesizer).parameters:
+            if name in settings and name not in ("device", "max_time"):
+                raise SynthgenError(f"settings hold {name!r}, which is no setting of a generator")
+        return Synthesizer(self.generator, given=[target], seed=seed, **settings)
 
     def _learned(self, codes: Ints, wanted: Ints, rng: np.random.Generator) -> Ints:
         """Rows to learn from: each class gives a random share where it has too many.

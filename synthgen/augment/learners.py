@@ -20,7 +20,7 @@ from synthgen.augment.labelled import Labelled
 from synthgen.augment.strategies import class_weights
 from synthgen.data import Dataset, Images, Table
 from synthgen.metrics.classifier import train_classifier
-from synthgen.metrics.features import Features, learnable
+from synthgen.metrics.features import Features
 
 Floats = NDArray[np.float64]
 Heed = Callable[[float], None]
@@ -42,15 +42,17 @@ class TableLearners:
         assert isinstance(train.data, Table)
         self.train = train
         self.features = Features(train.data, train.data.schema.drop([train.target]))
+        self.dead: Any = False  # columns without a value, which trees refuse
+        self.dead = np.isnan(self._matrix(train.data)).all(axis=0)
         self.x, self.tested = (self._matrix(part.data) for part in (train, test))
-        self.standard = self._standardised().fit(learnable(self.x))
+        self.standard = self._standardised().fit(self.x)
 
     def predict(self, name: str, added: Labelled | None, weighted: bool, seed: int, heed: Heed) -> Floats:
         """Probabilities (n, classes) of the test rows, 0 for a class that no row to train on has."""
         x = self.x if added is None else np.concatenate([self.x, self._matrix(added.data)])
         y = self.train.y if added is None else np.concatenate([self.train.y, added.y])
         model = self._boosted(seed) if name == BOOSTED else LogisticRegression(max_iter=500)
-        seen = learnable if name == BOOSTED else self.standard.transform
+        seen = np.asarray if name == BOOSTED else self.standard.transform
         weights = class_weights(y, len(self.train.classes)) if weighted else None
         chances = np.zeros((len(self.tested), len(self.train.classes)))
         with warnings.catch_warnings():
@@ -61,7 +63,7 @@ class TableLearners:
     def _matrix(self, data: Dataset) -> Floats:
         assert isinstance(data, Table)
         rows = self.features.matrix(data)
-        return np.where(np.isfinite(rows), rows, np.nan)
+        return np.where(self.dead, 0.0, np.where(np.isfinite(rows), rows, np.nan))
 
     def _boosted(self, seed: int) -> Any:
         leaves = int(np.clip(len(self.x) // 150, 4, 31))  # large trees learn few rows by heart

@@ -1,6 +1,6 @@
 """Measure on real tables where drawn rows help to learn a rare class, and print the tables of docs/augment.md.
 
-    python tests/benchmarks/augment.py DATA [-t CASE]... [-g NAME] [--strategy balance|N|CLASS=N] [--repeats 3]
+    python tests/benchmarks/augment.py DATA [-t CASE]... [-g NAME] [--together] [--strategy balance|N|CLASS=N]
 
 DATA holds NAME.train.csv for the tables below. Of each, rows are drawn at random, so many of the rare class that they
 have the share that is said. The figures are those of `does_it_help`, which is `synthgen augment`.
@@ -48,6 +48,7 @@ CASES = {
 @click.option("-g", "--generator", default="trees")
 @click.option("-s", "settings", multiple=True, help="KEY=VALUE for the generator.")
 @click.option("--strategy", multiple=True, default=("balance",))
+@click.option("--together", is_flag=True, help="One generator of all classes.")
 @click.option("--repeats", default=3)
 @click.option("--seed", default=0)
 def main(
@@ -56,6 +57,7 @@ def main(
     generator: str,
     settings: tuple[str, ...],
     strategy: tuple[str, ...],
+    together: bool,
     repeats: int,
     seed: int,
 ) -> None:
@@ -64,7 +66,14 @@ def main(
         start = time.process_time()
         table = drawn(data, CASES[name], seed)
         found = does_it_help(
-            table, CASES[name].target, strategy, generator, repeats=repeats, seed=seed, options=options
+            table,
+            CASES[name].target,
+            strategy,
+            generator,
+            repeats=repeats,
+            seed=seed,
+            options=options,
+            together=together,
         )
         for learner in found.learners:
             print("| " + " | ".join([name, learner, *_cells(found, learner)]) + " |", flush=True)

@@ -7,17 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from synthgen.augment.dataset import SynthDataset
+    from synthgen.augment.dataset import SynthDataset, SynthStream
     from synthgen.augment.gain import Gain
     from synthgen.augment.measure import does_it_help
     from synthgen.augment.rows import augmented
     from synthgen.augment.sampler import SynthSampler
 
-__all__ = ["Gain", "SynthDataset", "SynthSampler", "augmented", "does_it_help"]
+__all__ = ["Gain", "SynthDataset", "SynthSampler", "SynthStream", "augmented", "does_it_help"]
 _HOME = {
     "Gain": "gain",
     "SynthDataset": "dataset",
     "SynthSampler": "sampler",
+    "SynthStream": "dataset",
     "augmented": "rows",
     "does_it_help": "measure",
 }

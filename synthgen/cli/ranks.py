@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
@@ -41,6 +42,9 @@ def together(command: Callable[P, None]) -> Callable[P, None]:
             with distributed.joined():
                 command(*given, **named)
         except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, Interrupted) and not speaks():  # all stop at once; the main one knows what is kept
+                time.sleep(1)  # torchrun ends the others as soon as this one does
+                sys.exit(error.exit_code)
             if distributed.was_said(error):
                 sys.exit(_code(error))
             if isinstance(error, ConnectionError) and not isinstance(error, BrokenPipeError):

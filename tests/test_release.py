@@ -287,7 +287,7 @@ FORGERIES = {
     "no certificate": (lambda f: [(f / n).unlink() for n in CERTIFICATE], "guarantee"),
     "half a certificate": (lambda f: (f / "certificate.html").unlink(), r"certificate\.html is missing"),
     "a type": (edit("schema.json", '"dtype": "int64"', '"dtype": "double"'), "is int64, and schema.json says double"),
-    "a column": (edit("schema.json", '"name": "engine"', '"name": "engines"'), "columns are not those"),
+    "a column": (edit("schema.json", '"name": "engine"', '"name": "engines"'), r"records\.csv, line 1:"),
     "a schema": (lambda f: (f / "schema.json").write_text("{}"), "no schema"),
     "a model": (foreign_model, "another model"),
     "a document": (lambda f: (f / "datapackage.json").write_text('{"resources": []}'), "what the release claims"),

@@ -454,7 +454,7 @@ WHOLE = [
     ),
     Mutant(
         "warnings by the exact count",
-        "cli.private:fit_private",
+        "cli.private:fitted_privately",
         "_warnings(synthesizer.certificate)",
         '_warnings({**synthesizer.certificate, "records": len(dataset)})',
         "command",

@@ -351,6 +351,8 @@ class _Reading:
 
     def _check_some(self, headers: list[Header]) -> None:
         if not headers:
+            if not self.lost:
+                raise SynthgenError(f"{self.files.path} holds no image: no file that ends in {', '.join(ENDINGS)}")
             name, why = next(iter(self.lost.items()))
             raise SynthgenError(
                 f"{self.files.path} holds no image that can be read ({shown(name)}: {why}); give others"

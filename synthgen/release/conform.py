@@ -41,18 +41,17 @@ def check_rows(folder: Path, names: set[str], schema: Schema, expected: int, rep
     """
     files = sorted(name for name in names if name.endswith(".parquet"))
     _check_shards(folder, files)
-    rows = 0
     with _readable(folder, CSV), (folder / CSV).open("rb") as text, tempfile.TemporaryDirectory() as scratch:
-        header = 0
-        line = 1
+        place = Path(scratch) / "part.csv"
+        header = _as_csv(place, schema, Table(pa.table({name: pa.array([], pa.string()) for name in schema.names})))
+        rows, line = 0, _compare(folder, text.read(len(header)), header, 1)
         for name in files:
             for part in _parts(folder, name, schema):
                 for column in schema.columns:
                     _check_column(f"{folder / name}", column, part.data[column.name].combine_chunks())
                 _check_rules(f"{folder / name}", schema, part)
-                written = _as_csv(Path(scratch) / "part.csv", schema, part)
-                header, skipped = (_header(written, schema), 0) if not rows else (header, header)
-                line = _compare(folder, text.read(len(written) - skipped), written[skipped:], line)
+                written = _as_csv(place, schema, part)[len(header) :]
+                line = _compare(folder, text.read(len(written)), written, line)
                 rows += len(part)
                 report(min(1.0, rows / max(1, expected)))
         if text.read(1):
@@ -131,22 +130,12 @@ def _check_rules(where: str, schema: Schema, part: Table) -> None:
             raise SynthgenError(f"{where}: a row breaks the rule {rule.text!r} of {FILE}")
 
 
-def _as_csv(scratch: Path, schema: Schema, part: Table) -> bytes:
+def _as_csv(place: Path, schema: Schema, part: Table) -> bytes:
     """Rows as a release writes them, with a header."""
-    with TableWriter(scratch, schema.model_copy(update={"columns": tuple(map(_as_written, schema.columns))})) as output:
+    written = [column.model_copy(update={"missing": ("",)}) for column in schema.columns]
+    with TableWriter(place, schema.model_copy(update={"columns": tuple(written)})) as output:
         output.write(part)
-    return scratch.read_bytes()
-
-
-def _as_written(column: Column) -> Column:
-    return column.model_copy(update={"missing": ("",)})
-
-
-def _header(written: bytes, schema: Schema) -> int:
-    """Length of the header in bytes."""
-    with tempfile.TemporaryDirectory() as scratch:
-        empty = pa.table({c.name: pa.array([], pa.string()) for c in schema.columns})
-        return len(_as_csv(Path(scratch) / "header.csv", schema, Table(empty)))
+    return place.read_bytes()
 
 
 def _compare(folder: Path, found: bytes, written: bytes, line: int) -> int:

@@ -14,7 +14,7 @@ from synthgen.release.datapackage import VERSION
 from synthgen.release.facts import Facts, File, figures
 from synthgen.release.records import CSV, IMAGES
 from synthgen.release.seen import DAY, SECOND
-from synthgen.schema import Column
+from synthgen.schema import Column, Schema
 
 _TERMS = (  # that Croissant adds to schema.org
     "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileObject fileProperty "
@@ -63,7 +63,7 @@ def croissant(facts: Facts) -> dict[str, Any]:
         },
         "prov:wasDerivedFrom": {"@type": "prov:Entity", "prov:label": terms.source or "Real records, not published"},
         "distribution": _distribution(facts),
-        "recordSet": [_image_set(facts.schema) if isinstance(facts.schema, ImageSchema) else _row_set(facts)],
+        "recordSet": record_sets(facts.schema),
     }
     if licence:
         found["license"] = licence.url or licence.spdx
@@ -117,9 +117,12 @@ def _file_object(file: File) -> dict[str, Any]:
     }
 
 
-def _row_set(facts: Facts) -> dict[str, Any]:
-    columns = [] if isinstance(facts.schema, ImageSchema) else facts.schema.columns
-    return {"@type": "cr:RecordSet", "@id": "records", "name": "records", "field": [_field(c) for c in columns]}
+def record_sets(schema: Schema | ImageSchema) -> list[dict[str, Any]]:
+    """What a record is: the columns of the CSV, or an image and where it lies."""
+    if isinstance(schema, ImageSchema):
+        return [_image_set()]
+    fields = [_field(column) for column in schema.columns]
+    return [{"@type": "cr:RecordSet", "@id": "records", "name": "records", "field": fields}]
 
 
 def _field(column: Column) -> dict[str, Any]:
@@ -146,8 +149,8 @@ def _type(column: Column) -> str:
     return "sc:Float" if any(is_one(stored) for is_one in number) else "sc:Text"
 
 
-def _image_set(schema: ImageSchema) -> dict[str, Any]:
-    """Images with their names, and their classes as metadata.csv has them."""
+def _image_set() -> dict[str, Any]:
+    """Images with their paths, whose folder is their class."""
 
     def of_file(name: str, kind: str, part: str) -> dict[str, Any]:
         source = {"fileSet": {"@id": "image-files"}, "extract": {"fileProperty": part}}

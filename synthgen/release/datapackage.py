@@ -57,15 +57,19 @@ def _resource(facts: Facts, file: File) -> dict[str, Any]:
         "bytes": file.size,
         "hash": f"sha256:{file.sha256}",
         "dialect": {"delimiter": dialect.delimiter, "quoteChar": dialect.quote, "lineTerminator": dialect.newline},
-        "schema": {"fields": _fields(schema), "missingValues": [""]},
+        "schema": table_schema(schema),
     }
 
 
-def _fields(schema: Schema | ImageSchema) -> list[dict[str, Any]]:
+def table_schema(schema: Schema | ImageSchema) -> dict[str, Any]:
+    """The Table Schema of the CSV."""
     if isinstance(schema, Schema):
-        return [field(column) for column in schema.columns]
+        return {"fields": [field(column) for column in schema.columns], "missingValues": [""]}
     label = {"name": "label", "type": "string", "constraints": {"enum": list(schema.classes)}}
-    return [{"name": "file_name", "type": "string"}, *([label] if schema.classes else [])]
+    return {
+        "fields": [{"name": "file_name", "type": "string"}, *([label] if schema.classes else [])],
+        "missingValues": [""],
+    }
 
 
 def field(column: Column) -> dict[str, Any]:

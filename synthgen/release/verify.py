@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synthgen import __version__, artifact
+from synthgen.data import ImageSchema
 from synthgen.dp.certificate import check_certificate, digest
 from synthgen.errors import SynthgenError
 from synthgen.release.bundle import CARD, CROISSANT, MODEL, PACKAGE
 from synthgen.release.conform import check_images, check_rows, read_schema
+from synthgen.release.croissant import CONTEXT, record_sets
+from synthgen.release.datapackage import table_schema
 from synthgen.release.facts import claims
 from synthgen.release.records import SCHEMA
 from synthgen.release.sums import SUMS, check_sums
@@ -65,7 +68,6 @@ def verify(path: str | Path, report: Callable[[float], None] = lambda done: None
     if not isinstance(records, int) or not isinstance(generator, str):
         raise SynthgenError(f"{folder / PACKAGE} does not say how many records there are, or what drew them")
     _check_claims(folder, certificate, claims(certificate, generator, records), told)
-    _check_hashes(folder, package)
     _check_model(folder, names, certificate)
     schema = read_schema(_json(folder, SCHEMA), (folder / SCHEMA).read_text("utf-8"), folder / SCHEMA)
     rows = isinstance(schema, Schema)
@@ -74,12 +76,24 @@ def verify(path: str | Path, report: Callable[[float], None] = lambda done: None
             raise SynthgenError(
                 f"{folder}: {name} is no part of a release of {'rows' if rows else 'images'}; remove it"
             )
-    if isinstance(schema, Schema):
-        check_rows(folder, names, schema, records, lambda done: report((1 + done) / 2))
-    else:
-        check_images(folder, names, schema, records, lambda done: report((1 + done) / 2))
+    _check_hashes(folder, package)
+    _check_records(folder, names, schema, records, lambda done: report((1 + done) / 2))
+    if told.get("version") == __version__:  # another one may describe the same schema in other words
+        _check_described(folder, package, schema)
     sums = hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()
     return Verified(records, "rows" if rows else "images", generator, certificate, promise, sums)
+
+
+def _check_records(
+    folder: Path, names: set[str], schema: Schema | ImageSchema, records: int, report: Callable[[float], None]
+) -> None:
+    try:
+        if isinstance(schema, Schema):
+            check_rows(folder, names, schema, records, report)
+        else:
+            check_images(folder, names, schema, records, report)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:  # a schema may say anything
+        raise SynthgenError(f"{folder / SCHEMA} is damaged: its columns cannot be as it says") from error
 
 
 def _certificate(folder: Path, names: set[str]) -> tuple[dict[str, Any] | None, str]:
@@ -141,15 +155,30 @@ def _check_words(path: Path, text: str, wanted: dict[str, Any]) -> None:
 
 
 def _check_hashes(folder: Path, package: dict[str, Any]) -> None:
-    """The hashes that the other documents repeat are those of the files."""
+    """The other documents describe the data, all of them, with the hashes that their files have."""
     sums = dict(line.split("  ", 1)[::-1] for line in (folder / SUMS).read_text("utf-8").splitlines())
-    told = [(PACKAGE, r.get("path"), str(r.get("hash")).removeprefix("sha256:")) for r in _dicts(package, "resources")]
-    for file in _dicts(_json(folder, CROISSANT), "distribution"):
-        if "sha256" in file:
-            told.append((CROISSANT, file.get("contentUrl"), file["sha256"]))
-    for name, path, found in told:
-        if sums.get(str(path)) != found:
-            raise SynthgenError(f"{folder / name}: the hash of {path} is not that of the file")
+    data = {name for name in sums if name.endswith((".csv", ".parquet"))}
+    for name, told in (
+        (PACKAGE, {str(r.get("path")): r.get("hash") for r in _dicts(package, "resources")}),
+        (
+            CROISSANT,
+            {str(f.get("contentUrl")): f.get("sha256") for f in _dicts(_json(folder, CROISSANT), "distribution")},
+        ),
+    ):
+        if lost := sorted(path for path in data if path not in told and (name, path[-4:]) != (PACKAGE, "quet")):
+            raise SynthgenError(f"{folder / name} does not describe {lost[0]}")
+        for path, found in told.items():
+            if found is not None and str(found).removeprefix("sha256:") != sums.get(path):
+                raise SynthgenError(f"{folder / name}: the hash of {path} is not that of the file")
+
+
+def _check_described(folder: Path, package: dict[str, Any], schema: Schema | ImageSchema) -> None:
+    """The other documents say of the columns what the schema says."""
+    if any(r.get("schema") != table_schema(schema) for r in _dicts(package, "resources")):
+        raise SynthgenError(f"{folder / PACKAGE} says something else of the columns than {SCHEMA}")
+    croissant = _json(folder, CROISSANT)
+    if croissant.get("recordSet") != record_sets(schema) or croissant.get("@context") != CONTEXT:
+        raise SynthgenError(f"{folder / CROISSANT} says something else of the columns than {SCHEMA}")
 
 
 def _dicts(body: Any, key: str) -> list[dict[str, Any]]:

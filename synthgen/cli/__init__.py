@@ -23,9 +23,6 @@ from synthgen.cli.verify import verify
 from synthgen.errors import Interrupted, ResourceError, SynthgenError, near
 
 
-STOPPED = "interrupted; no output was written; what a fit has charged to a ledger stays there"
-
-
 class Group(click.Group):
     """Offers the near name when a command is unknown."""
 
@@ -64,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _fail(error)
     except KeyboardInterrupt:
-        _exit(STOPPED, Interrupted.exit_code)
+        _exit("interrupted; nothing was written", Interrupted.exit_code)
 
 
 def _fail(error: Exception) -> None:
     """End with one line and the code that says whose fault it is."""
     if isinstance(error, click.exceptions.Abort):
-        _exit(STOPPED, Interrupted.exit_code)
+        _exit("interrupted; nothing was written", Interrupted.exit_code)
     if isinstance(error, click.ClickException):
         _exit(error.format_message(), 2)
     if isinstance(error, SynthgenError):

@@ -79,6 +79,9 @@ def fit_private(asked: Request, refused: Sequence[str], console: Console) -> Non
             )
         except Interrupted:
             raise Interrupted(f"interrupted; there is no model, and epsilon {budget.spent():.3g} is spent") from None
+        except KeyboardInterrupt:  # the second, which does not wait
+            kept = f", and what the ledger {asked.ledger} says is spent" if asked.ledger else ""
+            raise Interrupted(f"interrupted; there is no model{kept}") from None
     synthesizer.save(asked.out)
     assert synthesizer.certificate is not None
     for note in [*synthesizer.notes, *said, *_warnings(synthesizer.certificate)]:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test fast mutants format benchmark clean
+.PHONY: demo test fast mutants audit fuzz format benchmark clean
 
 demo: $(VENV)/installed
 	$(RUN) examples/table.py examples/planes.csv synthetic.csv
@@ -22,6 +22,17 @@ fast: $(VENV)/tested
 # the table of what would break privacy, and which test catches it
 mutants: $(VENV)/tested
 	$(RUN) tests/test_mutants.py
+
+# known holes in what is installed, where a service of them answers
+audit: $(VENV)/tested
+	$(RUN) tests/audit_dependencies.py
+
+# more spoilt files than the tests read: make fuzz CASES=1000000 SEED=7
+CASES ?= 100000
+SEED ?= 1
+fuzz: $(VENV)/tested
+	for reader in csv parquet images schema model proof gate; do \
+		PYTHONPATH=plugins $(RUN) tests/fuzz.py $$reader $(CASES) $(SEED); done
 
 format: $(VENV)/tested
 	$(RUN) -m ruff check --fix .

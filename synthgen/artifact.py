@@ -6,6 +6,7 @@ which are never read for what they say.
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise SynthgenError(f"{path} is no model: a folder with {MANIFEST} and {WEIGHTS} was expected")
     damaged = f"the model {path} is damaged or was changed; fit it again or copy it again"
     try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        text = (path / MANIFEST).read_text("utf-8")
+        manifest = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
         if not isinstance(manifest, dict):
             raise ValueError
     except (OSError, ValueError, RecursionError) as error:
@@ -100,6 +102,19 @@ def fingerprint(path: str | Path) -> str:
         return hashlib.sha256((Path(path) / MANIFEST).read_bytes()).hexdigest()
     except OSError as error:
         raise SynthgenError(f"{path} is no model: a folder with {MANIFEST} and {WEIGHTS} was expected") from error
+
+
+def _finite(text: str) -> float:
+    """A number, where none that is infinite or NaN was ever written."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number of a model")
+    return number
+
+
+def _whole(text: str) -> int:
+    if abs(number := int(text)) > 2**64:
+        raise ValueError(f"{text} is no number of a model")
+    return number
 
 
 def is_artifact(path: Path) -> bool:

@@ -3,9 +3,9 @@
 import ctypes
 import errno
 import os
+import platform
 import re
 import shutil
-import socket
 import sys
 import zlib
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def _beside(path: Path, ending: str) -> Path:
 
 def _machine() -> str:
     """A short name for this machine: processes of another cannot be asked whether they live."""
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _swap(new: Path, path: Path) -> None:

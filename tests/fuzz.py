@@ -13,6 +13,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,7 +82,7 @@ def nodes(body, path=()):
 
 def spoil_json(body, rng, others):
     """Some values replaced, left out, doubled, given another name, or taken from elsewhere."""
-    body = json.loads(json.dumps(body))
+    body = deepcopy(body)
     for _ in range(rng.integers(1, 4)):
         paths = list(nodes(body))[1:]
         if not paths:
@@ -92,11 +93,11 @@ def spoil_json(body, rng, others):
             parent = parent[key]
         match rng.integers(0, 6):
             case 0 | 1 | 2:
-                parent[last] = VALUES[rng.integers(0, len(VALUES))]
+                parent[last] = deepcopy(VALUES[rng.integers(0, len(VALUES))])
             case 3:
                 del parent[last]
             case 4 if isinstance(parent, list):
-                parent.insert(last, parent[last])
+                parent.insert(last, deepcopy(parent[last]))
             case 4:
                 parent[str(VALUES[rng.integers(0, len(VALUES))])[:50]] = parent.pop(last)
             case 5:
@@ -104,7 +105,7 @@ def spoil_json(body, rng, others):
                 for key in steps:
                     node = node[key]
                 value = node[end] if isinstance(end, int) or end in node else None
-                parent[last] = json.loads(json.dumps(value))
+                parent[last] = deepcopy(value)
     return body
 
 

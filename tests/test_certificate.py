@@ -334,7 +334,7 @@ def test_a_ledger_that_says_otherwise_is_an_error(command, stored, change, said)
 
 
 def test_verify_refuses_what_cannot_be_compared(command, stored, trees_model, tmp_path):
-    assert "does not hold the fit" in command("verify", stored[0], "--ledger", tmp_path / "absent").err
+    assert "there is no ledger" in command("verify", stored[0], "--ledger", tmp_path / "absent").err
     for option in ("--ledger", "--page"):
         done = command("verify", trees_model, option, tmp_path / "file")
         assert done.code == 2

@@ -131,3 +131,19 @@ def test_no_cell_that_one_record_holds_is_in_the_model(tmp_path):
         data = file.read_bytes()
         for canary in (b"CANARY-7f3a", b"CANARY-9b2c", b"98765432", b"P000007"):
             assert canary not in data
+
+
+def test_a_fit_that_is_stopped_at_once_says_that_its_ledger_stays(command, table, tmp_path, monkeypatch):
+    from synthgen import Synthesizer
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Synthesizer, "fit", stopped)
+    arguments = ["fit", table, "-o", tmp_path / "m", "--epsilon", 3, "--delta", "1e-6", "--ledger", tmp_path / "ledger"]
+    told = command(*arguments)
+    assert (told.code, told.out) == (130, "")
+    assert told.err.splitlines()[-1] == (
+        f"synthgen: interrupted; there is no model, and what the ledger {tmp_path / 'ledger'} says is spent"
+    )
+    assert "ledger" not in command(*arguments[:-2]).err

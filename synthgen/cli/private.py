@@ -106,6 +106,9 @@ def fitted_privately(asked: Request, refused: Sequence[str], console: Console) -
             )
         except Interrupted:
             raise Interrupted(f"interrupted; there is no model, and epsilon {budget.spent():.3g} is spent") from None
+        except KeyboardInterrupt:  # the second, which does not wait
+            kept = f", and what the ledger {asked.ledger} says is spent" if asked.ledger else ""
+            raise Interrupted(f"interrupted; there is no model{kept}") from None
     warnings = _warnings(synthesizer.certificate) if synthesizer.certificate else []
     return synthesizer, [*synthesizer.notes, *said, *warnings]
 

@@ -77,7 +77,9 @@ def typed_column(column: Column, made: Floats | pa.Array) -> pa.Array:
         gap = np.isnan(made)
         if column.kind == "datetime":
             unit = column.date.unit if column.date else "us"
-            ticks = np.where(gap, 0, made).round().astype(np.int64).astype(f"M8[{unit}]").astype("M8[us]")
+            with np.errstate(invalid="ignore"):  # a damaged model may draw what no date is
+                whole_units = np.where(gap, 0, made).round().astype(np.int64)
+            ticks = whole_units.astype(f"M8[{unit}]").astype("M8[us]")
             made = pa.array(ticks, mask=gap)
         else:
             whole = column.number is not None and column.number.decimals == (0, 0)

@@ -219,6 +219,8 @@ def check_ledger(body: Any, path: str | Path) -> Together:
         BudgetError: the ledger cannot be read.
     """
     found = read_certificate(body)
+    if not Path(path).is_file():
+        raise SynthgenError(f"there is no ledger {path}; give the file that --ledger named when the model was fitted")
     source = source_of(path, found.fit)
     if source is None:
         raise SynthgenError(f"the ledger {path} does not hold the fit {found.fit!r} of this model: it is another's")

@@ -1,6 +1,6 @@
 """Rows per second and memory of generating in shards: by one process, by several, and by Ray; and whether all agree.
 
-python tests/benchmarks/shards.py MODEL -n 10M --shards 20 [--workers 2] [--engines serial,processes,ray] [--keep FOLDER]
+python tests/benchmarks/shards.py MODEL -n 10M --shards 20 [--workers 2] [--engines serial,processes] [--keep FOLDER]
 """
 
 import argparse

@@ -1,7 +1,9 @@
 """The examples run, with and without arguments, on settings that take seconds."""
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,3 +85,14 @@ def test_private_prints_the_prices_and_a_verdict(example):
     assert "for the number of records, with noise of" in out
     assert "column 'engines': kind numeric, minimum 1.0, maximum 4.0" in out
     assert re.search(r"^ +(differs|faithful): ", out, re.M)
+
+
+@pytest.mark.slow
+def test_ray_generates_what_is_asked_for_once(tmp_path):
+    pytest.importorskip("ray")
+    command = [sys.executable, str(EXAMPLES / "ray_generate.py"), str(EXAMPLES / "planes.csv"), "70000", "rows"]
+    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("rows: 70000 rows of 9 columns in 2 new parts")
+    assert [p.name for p in tmp_path.iterdir()] == ["rows"]

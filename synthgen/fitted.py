@@ -92,7 +92,9 @@ class Fitted:
         if n < 1:
             raise SynthgenError(f"{n} records were asked for; ask for at least 1")
         rows = self._given_table(given)
-        for k, start, size in islice(chunks(n, self.codec.chunk), *((only.start, only.stop) if only else (None,))):
+        for k, start, size in islice(
+            chunks(n, self.codec.chunk), *((None,) if only is None else (only.start, only.stop))
+        ):
             part = rows.take(np.arange(start, start + size) % len(rows)) if rows is not None else None
             yield self._chunk(seed, k, start, size, part)
 

@@ -1,7 +1,9 @@
 """The examples run, with and without arguments, on settings that take seconds."""
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,3 +103,14 @@ def test_augment_says_whether_it_helps(example):
     assert "2847 aircraft, 60 with turbojets" in out
     assert len(re.findall(r"^(?:linear|boosted) +(?:nothing|weights|synthgen) +0\.\d{3} +[01]\.\d{3}$", out, re.M)) == 6
     assert re.search(r"^boosted: .* higher in \d of 6, by [+-]0\.\d{3} in the mean$", out, re.M)
+
+
+@pytest.mark.slow
+def test_ray_generates_what_is_asked_for_once(tmp_path):
+    pytest.importorskip("ray")
+    command = [sys.executable, str(EXAMPLES / "ray_generate.py"), str(EXAMPLES / "planes.csv"), "70000", "rows"]
+    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("rows: 70000 rows of 9 columns in 2 new parts")
+    assert [p.name for p in tmp_path.iterdir()] == ["rows"]

@@ -33,6 +33,8 @@ class Request(NamedTuple):
                 raise SynthgenError(f"{option} is for a folder of parts; say how many with --shards")
         if self.shard is not None and (self.workers or self.engine == "ray"):
             raise SynthgenError("--shard makes one part, in one process; leave --workers and --engine out")
+        if self.shards is not None and self.shard is not None and self.shard >= self.shards:
+            raise SynthgenError(f"there is no shard {self.shard}; those of {self.shards} are 0 to {self.shards - 1}")
         if self.shards is not None and out.endswith((".csv", ".csv.gz", ".parquet", ".zip", ".tar")):
             raise SynthgenError(f"{out} is one file, and shards are the files of a folder; give -o FOLDER")
 

@@ -67,7 +67,7 @@ def make_all(
     except BrokenProcessPool as error:
         raise ResourceError(f"{DIED}; {state()}") from error
     except ResourceError as error:
-        raise ResourceError(f"{error}; {state()}") from error
+        raise ResourceError(f"{str(error).removesuffix('; nothing was written')}; {state()}") from error
     return made
 
 

@@ -63,7 +63,7 @@ class Plan(BaseModel):
             SynthgenError: there is no such shard.
         """
         if not 0 <= shard < self.shards:
-            raise SynthgenError(f"there is no shard {shard}; those of {self.shards} shards are 0 to {self.shards - 1}")
+            raise SynthgenError(f"there is no shard {shard}; those of {self.shards} are 0 to {self.shards - 1}")
         return range(shard * self.chunks // self.shards, (shard + 1) * self.chunks // self.shards)
 
     def records(self, shard: int) -> range:

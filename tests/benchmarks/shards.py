@@ -1,9 +1,10 @@
 """Rows per second and memory of generating in shards: by one process, by several, and by Ray; and whether all agree.
 
-python tests/benchmarks/shards.py MODEL -n 10M --shards 20 [--workers 2] [--engines serial,processes,ray]
+python tests/benchmarks/shards.py MODEL -n 10M --shards 20 [--workers 2] [--engines serial,processes] [--keep FOLDER]
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
@@ -12,8 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-import psutil
 
 from synthgen.cli.options import Count
 
@@ -25,14 +24,9 @@ def watch(command):
     start, cpu, alone, together = time.monotonic(), {}, 0, 0
     process = subprocess.Popen(command)
     while process.poll() is None:
-        sizes = []
-        for one in family(process.pid):
-            try:
-                times = one.cpu_times()
-                cpu[one.pid] = times.user + times.system
-                sizes.append(one.memory_info().rss)
-            except psutil.Error:
-                continue
+        seen = family(process.pid)
+        cpu |= {pid: seconds for pid, (seconds, _) in seen.items()}
+        sizes = [size for _, size in seen.values()]
         alone, together = max([alone, *sizes]), max(together, sum(sizes))
         time.sleep(EVERY)
     if process.returncode:
@@ -41,12 +35,19 @@ def watch(command):
 
 
 def family(pid):
-    """A process, what it started, and what Ray put beside it in its session."""
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.Error:
-        return []
+    """CPU seconds and resident bytes of a process and of all that it started, as Linux tells them."""
+    parents, found = {}, {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            own = int(place.name)
+            parents[own] = int(fields[1])
+            seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            found[own] = seconds, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    members = {pid}
+    while more := {own for own, parent in parents.items() if parent in members} - members:
+        members |= more
+    return {own: figures for own, figures in found.items() if own in members}
 
 
 def digest(folder):

@@ -24,7 +24,7 @@ LAYERS = """
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator
 2 artifact · dp
 1 schema · files · devices · distributed · training · nn
-0 errors · space · records · rules · formats · codec.made · codec.rare · metrics.score
+0 errors · space · records · rules · formats · tally · codec.made · codec.rare · metrics.score
 """
 LEVEL = {
     name.strip(): int(level)

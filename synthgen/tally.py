@@ -1,9 +1,8 @@
 """Tally: the distinct cells of a column with the records that hold each; beyond a cap, a uniform sample of them.
 
 A tally is a function of the cells alone, not of how they were cut into blocks: tallies of parts merge to the tally of
-the whole, in any order. Beyond the cap it keeps the distinct cells of smallest hash, each with its exact count (bottom-k
-sampling; Cohen and Kaplan, Summarizing data using bottom-k sketches, 2007), and besides the extremes of numbers and
-whatever it is told to keep.
+the whole, in any order. Beyond the cap it keeps the distinct cells of smallest hash, each with its exact count (Cohen
+and Kaplan, Summarizing data using bottom-k sketches, 2007), and besides the extremes of numbers and what it is told to.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 
@@ -129,10 +128,10 @@ class Prefixes:
         self._seen = np.zeros((self.LONG + 1, self.BITS // 8), np.uint8)
         self._longest = 0
 
-    def add(self, ids: pa.Array) -> None:
-        """Note the beginnings of ids, none of them null."""
-        texts = [t[: self.LONG] for t in ids.to_pylist()]
-        self._longest = max(self._longest, int(pc.max(pc.utf8_length(ids)).as_py() or 0))
+    def add(self, ids: list[str]) -> None:
+        """Note the beginnings of ids."""
+        texts = [t[: self.LONG] for t in ids]
+        self._longest = max(self._longest, max(map(len, ids), default=0))
         points = np.array(texts, f"<U{self.LONG}").view(np.uint32).reshape(-1, self.LONG) if texts else ()
         for length, places in enumerate(_rolled(np.asarray(points, np.uint64).reshape(-1, self.LONG)), 1):
             bits = np.unique(places % np.uint64(self.BITS)).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +102,7 @@ def as_table(data: Any) -> Table:
     if isinstance(data, pd.DataFrame):
         names = [str(c) for c in data.columns]
         frame = data.set_axis(names, axis=1)
-        _check_names(names)
+        check_names(names)
         try:
             arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -115,17 +115,32 @@ def as_table(data: Any) -> Table:
 
 def read_table(path: Path, dialect: Dialect | None = None) -> Table:
     """Read a `.csv`, `.csv.gz` or `.parquet` file."""
+    with reading(path):
+        if is_parquet(path):
+            return _checked(pq.read_table(path).replace_schema_metadata(None))
+        data, found = read_csv(path, dialect)
+        return _checked(data, found)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file holds Parquet, or says so."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1" or path.suffix == ".parquet"
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block that reads a table's file, and says what is wrong with it.
+
+    Raises:
+        SynthgenError: it is not there, a folder, damaged, or cannot be read.
+    """
     if not path.exists():
         raise SynthgenError(f"there is no file {path}")
     if path.is_dir():
         raise SynthgenError(f"{path} is a folder, a table was expected: a file that ends in {', '.join(ENDINGS)}")
     try:
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head == b"PAR1" or path.suffix == ".parquet":
-            return _checked(pq.read_table(path).replace_schema_metadata(None))
-        data, found = read_csv(path, dialect)
-        return _checked(data, found)
+        yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SynthgenError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from error
     except OSError as error:
@@ -133,13 +148,14 @@ def read_table(path: Path, dialect: Dialect | None = None) -> Table:
 
 
 def _checked(data: pa.Table, dialect: Dialect | None = None, frame: dict[str, str] | None = None) -> Table:
-    _check_names(data.column_names)
+    check_names(data.column_names)
     if data.num_rows == 0:
         raise SynthgenError("the table has a header but no rows")
     return Table(data.combine_chunks(), dialect, frame)
 
 
-def _check_names(names: list[str]) -> None:
+def check_names(names: list[str]) -> None:
+    """Raise SynthgenError where a column has no name, or two have the same."""
     for name in names:
         if not name.strip():
             raise SynthgenError(f"column {names.index(name) + 1} has no name; give every column one")

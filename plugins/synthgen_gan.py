@@ -120,8 +120,9 @@ class GAN(Generator):
         if isinstance(records, PrivateRecords):  # what is known of columns is paid for; more is not looked at
             self._calibrate(*records.known)
             return
-        rows = torch.randperm(len(records))[:SOME]  # images come class by class
-        x, c = (t[rows].to(training.device) for t in records.tensor())
+        x, c = records.tensor()
+        rows = torch.randperm(len(x))[:SOME]  # images come class by class
+        x, c = x[rows].to(training.device), c[rows].to(training.device)
         self._calibrate(x, c)
         self.correction.fit(self._draw, x, c, training)
         x, c = x[:1000], c[:1000]

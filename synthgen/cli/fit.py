@@ -6,6 +6,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import click
 from synthgen.cli.console import Console, duration, interruptible
 from synthgen.cli.options import (
     Seconds,
+    Size,
     check_file,
     check_folder,
     image_options,
@@ -27,7 +30,7 @@ from synthgen.cli.private import Request, fit_private
 from synthgen.errors import Interrupted, ResourceError, SynthgenError
 
 if TYPE_CHECKING:
-    from synthgen.data import Dataset
+    from synthgen.data import Dataset, TableStream
 
 
 @click.command()
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @click.option("--max-time", type=Seconds(), help="End by then with a usable model, such as 10m.")
 @click.option("--sample", type=click.IntRange(10), metavar="ROWS", help="Fit on so many rows, drawn at random.")
+@click.option("--memory", type=Size(), help="Stay under so much memory, such as 2g.  [most of what is free]")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted fit of the same model stopped.")
 @click.option("--epsilon", type=float, help="Fit under differential privacy with this epsilon, such as 1.")
 @click.option("--delta", type=float, help="Its delta, such as 1e-6: less than one in the number of records.")
@@ -65,6 +69,7 @@ def fit(
     device: str,
     max_time: float | None,
     sample: int | None,
+    memory: int | None,
     resume: bool,
     epsilon: float | None,
     delta: float | None,
@@ -117,7 +122,8 @@ def fit(
     options |= settings_of(settings, reserved=[*options, "schema"])
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
-    dataset = _read(data, schema_path, delimiter, encoding, console, size=size, aspect=aspect, strict=strict)
+    limits = {"memory": memory, "sample": sample, "dropped": drop}
+    dataset = _read(data, schema_path, delimiter, encoding, console, limits, size=size, aspect=aspect, strict=strict)
     if preview and dataset.kind == "table":
         raise SynthgenError(f"{data} is a table; --preview is for images")
     reason = ""
@@ -126,11 +132,12 @@ def fit(
         generator, found = _unfinished(checkpoint)
         options |= found
     with interruptible() as interrupted:
+        dataset = _heeding(dataset, console, interrupted)
         if generator == "auto":
             from synthgen.compare import best
 
             choice = best(
-                dataset,
+                _some(dataset, seed or 0),
                 options=options,
                 seconds=max_time and max_time / 3,
                 say=console.say,
@@ -153,8 +160,8 @@ def fit(
                 interrupted=interrupted,
             )
         except Interrupted:
-            text = "interrupted; what was learned is kept: go on with the same command and --resume"
-            raise Interrupted(text) from None
+            kept = "what was learned is kept: go on with the same command and --resume"
+            raise Interrupted(f"interrupted; {kept if checkpoint.exists() else 'nothing was written'}") from None
     synthesizer.save(out)
     _remove(checkpoint)
     for note in synthesizer.notes:
@@ -164,12 +171,12 @@ def fit(
     about = f"{' x '.join(map(str, shape))}" if len(shape) == 3 else f"{len(shape) and shape[0]} columns"
     ending = ".csv" if dataset.kind == "table" else ""
     console.result(
-        f"{out}: {generator} fitted on {len(dataset)} {dataset.noun}, {about}, in {duration(seconds)}; "
+        f"{out}: {generator} fitted on {synthesizer.rows} {dataset.noun}, {about}, in {duration(seconds)}; "
         f"generate with: synthgen generate {out} -n 1000 -o synthetic{ending}",
         model=str(out),
         generator=generator,
         reason=reason,
-        rows=len(dataset),
+        rows=synthesizer.rows,
         shape=shape,
         seconds=round(seconds, 2),
         notes=synthesizer.notes,
@@ -177,18 +184,56 @@ def fit(
 
 
 def _read(
-    data: str, schema_path: str | None, delimiter: str | None, encoding: str | None, console: Console, **reading: Any
-) -> Dataset:
-    """The dataset."""
-    from synthgen.data import holds_images
+    data: str,
+    schema_path: str | None,
+    delimiter: str | None,
+    encoding: str | None,
+    console: Console,
+    limits: dict[str, Any],
+    **reading: Any,
+) -> Dataset | TableStream:
+    """The dataset, or what reads it block by block."""
+    from synthgen.data import holds_images, open_table
 
     if holds_images(data):
         if schema_path or delimiter or encoding:
             raise SynthgenError(f"{data} holds images; --schema, --delimiter and --encoding are for tables")
-        return read_images(data, console, **reading)
+        from synthgen.memory import limit
+
+        return read_images(data, console, **reading, memory=limits["memory"] or limit())
     if any(reading.values()):
         raise SynthgenError(f"{data} is a table; --size, --aspect and --strict are for images")
-    return read_data(data, schema_path, delimiter, encoding)
+    return read_data(data, schema_path, delimiter, encoding, opened=partial(open_table, **limits, say=console.say))
+
+
+def _heeding(
+    dataset: Dataset | TableStream, console: Console, interrupted: Callable[[], bool]
+) -> Dataset | TableStream:
+    """The dataset; one that is read block by block shows how far it is and can be stopped."""
+    from synthgen.data import TableStream
+
+    if not isinstance(dataset, TableStream):
+        return dataset
+    expected, seen, show = max(1, dataset.about), 0, console.progress("reading")
+
+    def heed(rows: int) -> None:
+        nonlocal seen
+        if interrupted():
+            raise Interrupted("interrupted")
+        seen += rows
+        show(seen % expected / expected)
+
+    return replace(dataset, heed=heed)
+
+
+def _some(dataset: Dataset | TableStream, seed: int) -> Dataset:
+    """The dataset, of one on disk some rows that generators are measured on."""
+    from synthgen.compare import SAMPLE
+    from synthgen.data import TableStream
+
+    if not isinstance(dataset, TableStream):
+        return dataset
+    return dataset.sample(min(SAMPLE, len(dataset)), seed).declare(dataset.schema)
 
 
 def _previewer(path: Path, console: Console) -> Callable[[Dataset], None]:

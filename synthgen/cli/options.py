@@ -14,7 +14,7 @@ from synthgen.errors import SynthgenError, near
 if TYPE_CHECKING:
     from synthgen.cli.console import Console
     from synthgen.codec import Codec
-    from synthgen.data import Dataset, Images, Table
+    from synthgen.data import Dataset, Images
     from synthgen.schema import Dialect, Schema
 
 Command = Callable[..., Any]
@@ -31,6 +31,21 @@ class Seconds(click.ParamType[float]):
         if not match or float(match[1]) <= 0:
             self.fail(f"{value!r} is no time; write 90s, 10m or 1h", param, ctx)
         return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
+
+
+class Size(click.ParamType[int]):
+    """A size such as 500m or 2g, in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Text to bytes."""
+        from synthgen.memory import parse_size
+
+        try:
+            return parse_size(str(value))
+        except SynthgenError as error:
+            self.fail(str(error), param, ctx)
 
 
 def output_options(command: Command) -> Command:
@@ -86,8 +101,9 @@ def read_data(
     delimiter: str | None,
     encoding: str | None,
     known: Schema | None = None,
-) -> Table:
-    """A table, under the schema of a file or of a model."""
+    opened: Callable[[Path, Dialect | None, Schema | None], Any] | None = None,
+) -> Any:
+    """A table, under the schema of a file or of a model; what `opened` makes of it all where that is given."""
     from synthgen.data.table import read_table
     from synthgen.schema import Dialect, Schema
 
@@ -109,6 +125,8 @@ def read_data(
             encoding=encoding or base.encoding,
             space=base.space,
         )
+    if opened is not None:
+        return opened(Path(path), dialect, declared)
     table = read_table(Path(path), dialect)
     if known is not None:
         present = [c for c in known.columns if c.name in table.data.column_names]

@@ -187,11 +187,11 @@ def fit_numeric(
         SynthgenError: a value is infinite or outside the declared bounds.
     """
     counts = np.ones(len(values), dtype=np.int64) if counts is None else counts
-    held = ~np.isnan(values)
+    held = ~np.isnan(values) & (counts > 0)
     distinct, place = np.unique(values[held], return_inverse=True)
     known = _Counted(distinct, np.bincount(place, counts[held], len(distinct)).astype(np.int64))
     records = int(counts.sum())
-    missing = records - known.records
+    missing = int(counts[np.isnan(values)].sum())
     minimum, maximum = _limits(distinct, column)
     rare = 1 if keep_rare else RARE
     size, heavy = (max(rare, -(-known.records // most)) for most in (cells, max(cells, CELLS)))

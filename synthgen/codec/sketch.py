@@ -72,18 +72,18 @@ class Numbers(Sketch):
         self.most = np.sort(np.append(self.most, values))[-RARE:]
 
     def points(self) -> tuple[Floats, Ints]:
-        """Values in order, each of which some record holds, and how many records each stands for."""
-        full = np.flatnonzero(self.counts)
-        points: list[tuple[float, int]] = []
-        for bin in full:
-            low, high, count = self.low[bin], self.high[bin], int(self.counts[bin])
-            inner = []
-            if low < high and bin in (full[0], full[-1]) and count > RARE:
-                inner = [v for v in (self.least if bin == full[0] else self.most) if low < v < high]
-            rest = count - len(inner)
-            points += [(low, rest // 2), *((v, 1) for v in inner), (high, rest - rest // 2)]
-        values, counts = (np.array(a) for a in zip(*points, strict=True))
-        return values, counts.astype(np.int64)
+        """Values, each of which some record holds, and how many records each stands for; a bin's are its extremes.
+
+        The outermost records stand for themselves, so that no more is told of them than of a table in memory.
+        """
+        ends, counts = np.concatenate([self.least, self.most]), self.counts.copy()
+        np.subtract.at(counts, np.searchsorted(self.edges, ends, side="right"), 1)
+        full = counts > 0
+        low, high = np.maximum(self.low[full], self.least[-1]), np.minimum(self.high[full], self.most[0])
+        half = counts[full] // 2
+        return np.concatenate([ends, low, high]), np.concatenate(
+            [np.ones(len(ends), np.int64), half, counts[full] - half]
+        )
 
     def codec(self, column: Column, limit: int, keep_rare: bool) -> tuple[ColumnCodec, list[str]]:
         """What `Known.codec` says."""

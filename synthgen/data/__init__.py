@@ -8,6 +8,8 @@ from typing import Any
 
 from synthgen.data.images import Images, ImageSchema, read_images
 from synthgen.data.pictures_out import ImageWriter, check_image_output, write_sheet
+from synthgen.data.plan import open_table
+from synthgen.data.stream import TableStream
 from synthgen.data.table import ENDINGS, Table, TableWriter, as_table, check_output, read_table
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect, Schema
@@ -19,9 +21,11 @@ __all__ = [
     "ImageSchema",
     "Images",
     "Table",
+    "TableStream",
     "as_dataset",
     "as_table",
     "check_place",
+    "open_table",
     "read",
     "write",
     "write_sheet",

@@ -52,6 +52,7 @@ class CsvFile:
     dialect: Dialect
     names: tuple[str, ...]
     quoted: bool  # whether a quote occurs
+    characters: int  # in all
 
     @classmethod
     def open(cls, path: Path, told: Dialect | None = None) -> Self:
@@ -62,22 +63,23 @@ class CsvFile:
             if start.startswith(magic):
                 raise SynthgenError(f"{path} is {what}; save the table as .csv or .parquet")
         encoding = told.encoding if told else _find_encoding(path)
-        characters, head = set[str](), ""
+        seen, head, count = set[str](), "", 0
         for text in _texts(path, encoding):
             if "\x00" in text:
                 raise SynthgenError(f"{path} is a binary file, no table of text")
-            characters |= {c for c in "\"'" if c in text} | set(text.lstrip()[:1])
+            seen |= {c for c in "\"'" if c in text} | set(text.lstrip()[:1])
+            count += len(text)
             head += text[: HEAD - len(head)]
             if told and told.quote in text:
-                characters.add(told.quote)
-        if not characters:
+                seen.add(told.quote)
+        if not seen:
             raise SynthgenError(f"{path} is empty")
         dialect = told or _find_dialect(head, encoding)
         try:
             header = next(row for row in _reader(_lines(path, encoding), dialect) if row)
         except (StopIteration, csv.Error) as error:
             raise SynthgenError(f"{path} has no header line that can be read: {error}") from error
-        return cls(path, dialect, tuple(name.strip() for name in header), dialect.quote in characters)
+        return cls(path, dialect, tuple(name.strip() for name in header), dialect.quote in seen, count)
 
     def blocks(self, size: int) -> Iterator[pa.Table]:
         """The cells as strings, about so many bytes of text at a time.

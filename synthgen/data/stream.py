@@ -39,6 +39,8 @@ class TableStream:
         csv: how the file is read where it is a CSV.
         declared: a schema that a person wrote; the rest is inferred.
         cap: distinct cells of a column that are all counted.
+        room: records that a generator may hold in memory.
+        about: how many rows are expected.
         heed: called with each block's number of rows, in all passes; what it raises ends them.
     """
 
@@ -50,6 +52,8 @@ class TableStream:
     csv: CsvFile | None = None
     declared: Schema | None = None
     cap: int = CAP
+    room: int = 1 << 20
+    about: int = 0
     heed: Callable[[int], None] = lambda rows: None
 
     @classmethod
@@ -121,6 +125,11 @@ class TableStream:
             start += len(block)
         whole = Table.join(parts)
         return replace(whole, data=whole.data.combine_chunks())
+
+    def read(self) -> Table:
+        """All rows, in memory."""
+        table = Table.join(list(self.blocks()))
+        return replace(table, data=table.data.combine_chunks())
 
     def digest(self) -> bytes:
         """A hash of the file, of how it is read, and of what is declared."""

@@ -74,9 +74,12 @@ def _of_groups() -> list[int]:
         inner = top / path.lstrip("/")
         for folder in (f for f in (inner, *inner.parents) if f.is_relative_to(top)):
             most, used = (_read(folder / name).strip() for name in names)
-            cached = re.search(r"^(?:total_)?inactive_file (\d+)$", _read(folder / "memory.stat"), re.M)
+            cached = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
             if most.isdigit() and used.isdigit():
-                found.append(int(most) - int(used) + (int(cached[1]) if cached else 0))
+                idle = (
+                    cached.get("total_inactive_file") or cached.get("inactive_file") or 0
+                )  # given back when asked for
+                found.append(int(most) - int(used) + int(idle))
     return found
 
 

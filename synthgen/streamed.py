@@ -84,18 +84,14 @@ class Store:
 
     def notes(self, name: str) -> list[str]:
         """Sentences on what a generator was fitted on."""
-        found = []
+        found, sampled = [], "sample" in self.__dict__ and self.room < self.rows
+        sample = f"a sample of {self.room} of {self.rows} rows, the columns' frequencies are from all"
         if self._file is not None:
-            found.append(
-                f"the table is larger than the memory allowed: {name} was trained on all {self.rows} rows, from disk"
-            )
-        if "sample" in self.__dict__ and self.room < self.rows:
-            what = f"what followed the training of {name}" if found else f"{name} was fitted"
-            what = f"{what} saw" if found else f"{what} on"
-            found.append(
-                f"{what} a sample of {self.room} of {self.rows} rows, the columns' frequencies are from all"
-                + ("" if found else "; more rows: --memory")
-            )
+            found.append(f"{name} was trained on all {self.rows} rows, from disk")
+        if sampled and found:
+            found.append(f"what followed the training of {name} saw {sample}")
+        elif sampled:
+            found.append(f"{name} was fitted on {sample}")
         return found
 
     def _encoded(self, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[NDArray[np.float32], Ints]]:

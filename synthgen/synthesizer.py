@@ -152,7 +152,8 @@ class Synthesizer(Fitted):
         if restored:
             self._codec, self.notes = _codec(dataset.kind, restored[0]["codec"]), restored[0]["notes"]
         else:
-            self._codec, self.notes = self._fit_codec(dataset)
+            self._codec, notes = self._fit_codec(dataset)
+            self.notes += notes
         self._rows = len(dataset)
         folder = Path(checkpoint).absolute().parent if checkpoint else Path(tempfile.gettempdir())
         room = restored[0]["room"] if restored else getattr(dataset, "room", 0)
@@ -240,6 +241,7 @@ class Synthesizer(Fitted):
 
     def _prepare(self, data: Any) -> Dataset | TableStream:
         """The records to learn from."""
+        self.notes = []
         dataset = self._opened(data)
         if dataset.kind not in self.cls.accepts:
             raise SynthgenError(

@@ -43,7 +43,7 @@ class Tally:
     def of(cls, cells: pa.Array | pa.ChunkedArray) -> Tally:
         """The tally of all cells. Types that have no order or equality hold no distinct ones."""
         if pa.types.is_nested(cells.type):
-            return cls(cells.slice(0, 0), np.zeros(0, np.int64), len(cells), cells.null_count)
+            return cls(pa.nulls(0), np.zeros(0, np.int64), len(cells), cells.null_count)
         kind = plain_type(cells.type)
         text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
         found = pc.value_counts(pc.cast(cells, pa.string() if text else kind))
@@ -100,11 +100,13 @@ def merge(parts: Collection[Tally], cap: int = CAP, always: Collection[str] = ()
         cap: how many distinct cells are kept.
         always: texts that are kept whatever their hash.
     """
+    records, nulls = sum(p.records for p in parts), sum(p.nulls for p in parts)
     cells = pa.chunked_array([p.cells for p in parts])
+    if not len(cells):
+        return Tally(cells.combine_chunks(), np.zeros(0, np.int64), records, nulls)
     encoded = pc.dictionary_encode(cells, null_encoding="encode").combine_chunks()
     counts = np.concatenate([p.counts for p in parts])
     summed = np.bincount(np.asarray(encoded.indices), counts, len(encoded.dictionary)).astype(np.int64)
-    records, nulls = sum(p.records for p in parts), sum(p.nulls for p in parts)
     bounds = [p.bound for p in parts if p.bound is not None]
     whole = Tally(encoded.dictionary, summed, records, nulls, min(bounds, default=None))
     return _trimmed(whole, cap, always) if bounds or len(whole.cells) > cap else whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -63,11 +62,13 @@ class Store:
 
     def read(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The records and contexts of some rows."""
-        file, width = self.file.fileno(), self._columns + len(self.codec.given)
-        size = width * self._kind.itemsize
-        found = b"".join(os.pread(file, size, int(i) * size) for i in index)
-        x = np.frombuffer(found, self._kind).reshape(len(index), width).astype(np.float32)
-        return torch.from_numpy(x[:, : self._columns]), self.codec.embed_context(x[:, self._columns :].astype(int))
+        width = self._columns + len(self.codec.given)
+        found = np.empty((len(index), width), self._kind)
+        for place in index.argsort():  # as they lie
+            self.file.seek(int(index[place]) * found.itemsize * width)
+            found[place] = np.frombuffer(self.file.read(found.itemsize * width), self._kind)
+        x = torch.from_numpy(found[:, : self._columns].astype(np.float32))
+        return x, self.codec.embed_context(found[:, self._columns :].astype(int))
 
     @property
     def file(self) -> Any:
@@ -114,7 +115,7 @@ class Store:
         file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (closed by `close`, and nameless from the start)
         try:
             for x, codes in self._encoded():
-                np.hstack([x, codes]).astype(self._kind).tofile(file)
+                file.write(np.hstack([x, codes]).astype(self._kind).tobytes())
             file.flush()
         except OSError as error:
             file.close()

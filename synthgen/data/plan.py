@@ -68,10 +68,18 @@ class Estimate:
         return int(BASE + block + self.tallies + records * CELL * self.columns)
 
     def room(self, most: int) -> int:
-        """Records that fit in memory beside all else, in so many bytes: a power of two, or all."""
-        free = (most - self.streamed(0)) // (CELL * self.columns)
-        room = min(MOST, 1 << max(0, free.bit_length() - 1))
-        return self.rows if self.rows <= min(free, MOST) else room
+        """Records that fit in memory beside all else, in so many bytes: all, or a number of three binary digits.
+
+        What is free differs a little each time; the records should not.
+        """
+        free = max(1, (most - self.streamed(0)) // (CELL * self.columns))
+        return self.rows if self.rows <= min(free, MOST) else min(MOST, _rounded(free))
+
+
+def _rounded(number: int) -> int:
+    """A number with all but its first three binary digits 0."""
+    small = max(0, number.bit_length() - 3)
+    return number >> small << small
 
 
 def estimate(stream: TableStream, dropped: Collection[str] = ()) -> Estimate:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from synthgen.data.csv import CsvFile
-from synthgen.data.table import Table, check_names, is_parquet, reading
+from synthgen.data.table import EMPTY, Table, check_names, is_parquet, reading
 from synthgen.errors import SynthgenError
 from synthgen.formats import MISSING, NOT_FINITE
 from synthgen.schema import Column, Dialect, Schema, schema_of
@@ -128,7 +128,9 @@ class TableStream:
 
     def read(self) -> Table:
         """All rows, in memory."""
-        table = Table.join(list(self.blocks()))
+        if not (blocks := list(self.blocks())):
+            raise SynthgenError(EMPTY)
+        table = Table.join(blocks)
         return replace(table, data=table.data.combine_chunks())
 
     def digest(self) -> bytes:
@@ -152,7 +154,7 @@ class TableStream:
             for name, counter in counters.items():
                 counter.add(block.data[name])
         if not rows:
-            raise SynthgenError("the table has a header but no rows")
+            raise SynthgenError(EMPTY)
         return rows, {name: counter.tally() for name, counter in counters.items()}
 
     def _pieces(self, names: list[str]) -> Iterator[pa.Table]:

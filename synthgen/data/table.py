@@ -21,6 +21,7 @@ from synthgen.errors import SynthgenError
 from synthgen.files import replacing
 from synthgen.schema import Dialect, Schema, infer_schema
 
+EMPTY = "the table has a header but no rows"
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
@@ -150,7 +151,7 @@ def reading(path: Path) -> Iterator[None]:
 def _checked(data: pa.Table, dialect: Dialect | None = None, frame: dict[str, str] | None = None) -> Table:
     check_names(data.column_names)
     if data.num_rows == 0:
-        raise SynthgenError("the table has a header but no rows")
+        raise SynthgenError(EMPTY)
     return Table(data.combine_chunks(), dialect, frame)
 
 

@@ -174,6 +174,14 @@ def test_the_command_streams_or_refuses(tmp_path, command, small_blocks):
     assert not (tmp_path / "no").exists()
 
 
+def test_a_private_fit_is_not_judged_by_its_rows(tmp_path, command):
+    path = save(tmp_path / "t.csv", 100)
+    private = ("--epsilon", 1, "--delta", "1e-6", "--memory", "2g")
+    refused = command("fit", path, "-o", tmp_path / "m", *private)
+    assert refused.code == 3
+    assert "--memory cannot be had under a privacy budget: what does not fit would tell" in refused.err
+
+
 @pytest.mark.slow
 def test_auto_measures_on_some_rows_of_what_is_streamed(tmp_path, command, small_blocks, monkeypatch):
     path = tmp_path / "t.parquet"

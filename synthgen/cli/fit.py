@@ -97,7 +97,7 @@ def fit(
         if privacy_unit == "" or (unit_records and privacy_unit is None):
             raise SynthgenError("--privacy-unit names the column that tells persons apart; say which")
         refused: dict[str, object] = {"--seed": seed is not None, "--sample": sample, "--resume": resume}
-        refused |= {"--keep-rare": keep_rare, "--preview": preview, "--strict": strict}
+        refused |= {"--keep-rare": keep_rare, "--preview": preview, "--strict": strict, "--memory": memory}
         private = Request(
             data,
             out,

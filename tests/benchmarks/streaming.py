@@ -4,8 +4,8 @@
 
 TRAIN and TEST are tables of the same columns, such as covertype.train.csv and covertype.test.csv. TRAIN is repeated
 into one Parquet file, which each generator is fitted on by the command; then TRAIN itself is fitted in memory, and
-streamed under --force. Seconds are CPU-seconds and the peak is the largest resident size, both of the whole command. The figure
-is `detection`: the AUC with which boosted trees tell drawn rows from TEST's, whose halves give the floor.
+streamed under --force. Seconds are CPU-seconds and the peak is the largest resident size, both of the whole command.
+The figure is `detection`: the AUC with which boosted trees tell drawn rows from TEST's, whose halves give the floor.
 """
 
 import os

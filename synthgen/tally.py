@@ -139,6 +139,8 @@ def _extreme(cells: pa.Array) -> NDArray[np.bool_]:
     if pa.types.is_string(cells.type):
         whole = pc.match_substring_regex(cells, r"^-?\d+$").fill_null(False)
         cells = pc.cast(pc.if_else(whole, cells, pa.scalar(None, pa.string())), pa.float64())
+    elif pa.types.is_float16(cells.type):
+        cells = pc.cast(cells, pa.float32())
     elif not (pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)):
         return np.zeros(len(cells), bool)
     ends = pc.min_max(cells)

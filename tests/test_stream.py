@@ -481,6 +481,7 @@ def test_types_of_parquet_are_kept(tmp_path):
             "when": pa.array(rng.integers(0, 10**15, n), pa.timestamp("us", "UTC")),
             "day": pa.array(rng.integers(0, 9000, n).astype(np.int32), pa.date32()),
             "f": pa.array(rng.normal(size=n).astype(np.float32)),
+            "h": pa.array(rng.normal(size=n).astype(np.float16)),
             "gap": pa.nulls(n),
         }
     )

@@ -156,7 +156,8 @@ class Synthesizer(Fitted):
             self.notes += notes
         self._rows = len(dataset)
         folder = Path(checkpoint).absolute().parent if checkpoint else Path(tempfile.gettempdir())
-        room = restored[0]["room"] if restored else getattr(dataset, "room", 0)
+        room = getattr(dataset, "room", 0)
+        room = restored[0].get("room", room) if restored else room  # what is free may be other than it was
 
         def save(state: State) -> None:
             if checkpoint:

@@ -101,6 +101,9 @@ class CsvFile:
                 columns = [pc.utf8_ltrim(c, " ") for c in batch.columns] if self.dialect.space else batch.columns
                 yield pa.table(columns, names=names)
         except pa.ArrowInvalid as error:
+            if "straddling" in str(error):
+                text = f"{self.path} holds a record of more than {size >> 20} MiB, or a quote that is not closed"
+                raise SynthgenError(f"{text}; correct it, or save the table as .parquet") from error
             raise SynthgenError(self._where_ragged() or f"{self.path}: {error}") from error
 
     def _reading(self, stream: pa.NativeFile, names: list[str], size: int) -> pacsv.CSVStreamingReader:

@@ -28,6 +28,7 @@ from synthgen.schema import Dialect, Schema
 BASE = 768 << 20  # Python, PyTorch and the other libraries, and what a fit needs however few the rows
 CELL = 60  # bytes of a cell that is encoded and fitted
 OBJECT = 100  # bytes of a distinct cell and its count, besides its text
+SKETCH = 40 << 20  # bytes that count a column of more distinct cells
 MOST = 1 << 20  # records in memory: more teach a generator little, and take it long
 FEWEST = 1 << 14
 
@@ -112,8 +113,10 @@ def _tally(cells: pa.ChunkedArray, cap: int, rows: int) -> int:
     if pa.types.is_nested(cells.type) or not len(cells):
         return 0
     seen = pc.count_distinct(cells).as_py()
-    many = cap if seen > len(cells) / 20 else 4 * seen  # those of a column with few soon come again
-    return int(min(many, rows) * (OBJECT + 2 * cells.nbytes / len(cells)))
+    if few := seen <= len(cells) / 20:  # they soon come again
+        cap = min(cap, 4 * seen)
+    sketch = 0 if few or rows <= cap else SKETCH  # of what is counted in another pass
+    return int(min(cap, rows) * (OBJECT + 4 * cells.nbytes / len(cells))) + sketch
 
 
 def open_table(

@@ -23,7 +23,7 @@ from synthgen.schema import Column, Dialect, Schema, schema_of
 from synthgen.tally import CAP, Counter, Tally
 
 BLOCK = 65_536  # rows
-BYTES = 4 << 20  # of a CSV's text, taken apart together
+BYTES = 16 << 20  # of a CSV's text, taken apart together; no record may be longer
 OFFENDERS = 5  # texts of a block that a format cannot read, which are looked at
 
 

@@ -302,6 +302,18 @@ def test_sketches_of_parts_merge_to_that_of_the_whole():
                 assert np.array_equal(value, getattr(a, name)), name
 
 
+def test_labels_that_the_sample_holds_once_are_pooled():
+    texts = pa.array([f"{i}" for i in range(3000)])
+    for dtype, labels in ((None, 2), ("int64", 1)):
+        column = Column(name="a", kind="categorical", dtype=dtype)
+        counted = Labels(column, merge([Tally.of(texts)], 100), texts[:200])
+        counted.add(texts)
+        codec, notes = counted.codec(column, 50, True)
+        assert codec.size == labels
+        assert sum(codec.mass) == pytest.approx(1)
+        assert "labels beyond the 50 most frequent" in notes[0]
+
+
 def test_a_beginning_that_is_not_taken_is_that_of_no_id():
     ids = [str(v) for v in range(1, 4000)] + ["é" * 40]
     seen = Prefixes()

@@ -58,18 +58,18 @@ class Numbers(Sketch):
         self.counts += np.bincount(place, minlength=len(self.counts))
         np.minimum.at(self.low, place, held)
         np.maximum.at(self.high, place, held)
-        self._keep_ends(held)
+        self._keep_ends(held, held)
 
     def merge(self, other: Numbers) -> None:
         """Count all that another has."""
         self.missing += other.missing
         self.counts += other.counts
         self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
-        self._keep_ends(np.append(other.least, other.most))
+        self._keep_ends(other.least, other.most)
 
-    def _keep_ends(self, values: Floats) -> None:
-        self.least = np.sort(np.append(self.least, values))[:RARE]
-        self.most = np.sort(np.append(self.most, values))[-RARE:]
+    def _keep_ends(self, least: Floats, most: Floats) -> None:
+        self.least = np.sort(np.append(self.least, least))[:RARE]
+        self.most = np.sort(np.append(self.most, most))[-RARE:]
 
     def points(self) -> tuple[Floats, Ints]:
         """Values, each of which some record holds, and how many records each stands for; a bin's are its extremes.
@@ -99,6 +99,7 @@ class Labels(Sketch):
     def __init__(self, column: Column, tally: Tally, sample: pa.Array) -> None:
         found = pc.value_counts(sample.drop_null())
         often = found.field(0).filter(pc.greater(found.field(1), 1))
+        often = often if len(often) else found.field(0)[:1]
         self.column, self.distinct = column, tally.distinct
         self.labels = pc.unique(pa.concat_arrays([pa.array(column.categories or (), pa.string()), often]))
         self.counts = np.zeros(len(self.labels), np.int64)

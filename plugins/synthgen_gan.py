@@ -124,8 +124,9 @@ class GAN(Generator):
 
     def _settle(self, records: Records, training: Training) -> None:
         """Learn what is drawn wrong, and say where little of the data is drawn."""
-        rows = torch.randperm(len(records))[:SOME]  # images come class by class
-        x, c = (t[rows].to(training.device) for t in records.tensor())
+        x, c = records.tensor()
+        rows = torch.randperm(len(x))[:SOME]  # images come class by class
+        x, c = x[rows].to(training.device), c[rows].to(training.device)
         self._calibrate(x, c)
         self.correction.fit(self._draw, x, c, training)
         x, c = x[:1000], c[:1000]

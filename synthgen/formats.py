@@ -68,6 +68,15 @@ class NumberFormat(BaseModel):
         values = np.array(pc.cast(plain, pa.float64()).to_numpy(zero_copy_only=False), dtype=float)
         return np.where(np.asarray(pc.is_in(texts, pa.array(sorted(NOT_FINITE)))), np.inf, values)
 
+    def extremes(self, texts: pa.StringArray) -> list[str]:
+        """Those of some texts that have the fewest and the most digits after the point, or an exponent."""
+        bare = self.bare(texts)
+        number = pc.match_substring_regex(bare, self.pattern)
+        texts, plain = texts.filter(number), self.plain(bare.filter(number))
+        exponent = texts.filter(pc.match_substring_regex(plain, "[eE]"))[:1].to_pylist()
+        digits = np.asarray(_digits(plain))
+        return exponent + ([texts[int(i)].as_py() for i in (digits.argmin(), digits.argmax())] if len(digits) else [])
+
     def render(self, values: Floats) -> pa.StringArray:
         """Texts of finite numbers; what is NaN becomes null."""
         missing = np.isnan(values)
@@ -139,12 +148,16 @@ def _decimals(plain: pa.StringArray) -> tuple[int, int] | None:
     """Fewest and most digits after the point; None with exponents or more digits than decimals hold."""
     if pc.any(pc.match_substring_regex(plain, "[eE]")).as_py():
         return None
-    digits = pc.utf8_length(pc.replace_substring_regex(plain, r"^[^.]*\.?", ""))
-    extremes = pc.min_max(digits).as_py()
+    extremes = pc.min_max(_digits(plain)).as_py()
     fewest, most = extremes["min"], extremes["max"]
     if most > 15:
         return None
     return (fewest if fewest == most else min(fewest, 1) if fewest < 2 else 0, most)
+
+
+def _digits(plain: pa.StringArray) -> pa.Int32Array:
+    """How many digits follow the point."""
+    return pc.utf8_length(pc.replace_substring_regex(plain, r"^[^.]*\.?", ""))
 
 
 _DATES = ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y%m%d"]

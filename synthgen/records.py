@@ -21,8 +21,8 @@ class Encoder(Protocol):
 class Records:
     """Encoded records `x` of shape (N, *shape) with their embedded context `c` of shape (N, context.width).
 
-    A generator's `fit` gets this and not a tensor, so that the records may one day live on disk or behind
-    a privacy budget.
+    A generator's `fit` gets this and not a tensor, since the records may live on disk (`StreamedRecords`) or behind
+    a privacy budget (`PrivateRecords`).
     """
 
     def __init__(self, x: Tensor, c: Tensor | None = None) -> None:
@@ -35,7 +35,7 @@ class Records:
         return len(self._x)
 
     def tensor(self) -> tuple[Tensor, Tensor]:
-        """All records and contexts in memory: (N, *shape) and (N, context.width)."""
+        """All records and contexts in memory: (N, *shape) and (N, context.width); of more than fit there, a sample."""
         return self._x, self._c
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:

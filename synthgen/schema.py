@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from synthgen.errors import SynthgenError, near
 from synthgen.formats import MISSING, DateFormat, NumberFormat, find_date_format, find_number_format
 from synthgen.rules import Rule
+from synthgen.tally import Tally, plain_type
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "id", "text", "constant", "empty"]
 MAX_COLUMNS = 1000
@@ -172,34 +173,46 @@ def infer_schema(
     Raises:
         SynthgenError: a column has a type that no rule covers, or `declared` names one that is not there.
     """
-    if data.num_columns > MAX_COLUMNS:
+    tallies = {name: Tally.of(cells) for name, cells in zip(data.column_names, data.columns, strict=True)}
+    return schema_of(data.schema, tallies, dialect, declared, frame)
+
+
+def schema_of(
+    types: pa.Schema,
+    tallies: Mapping[str, Tally],
+    dialect: Dialect | None = None,
+    declared: Schema | None = None,
+    frame: dict[str, str] | None = None,
+) -> Schema:
+    """What `infer_schema` finds, from the names and types of columns and a tally of each."""
+    if len(types) > MAX_COLUMNS:
         raise SynthgenError(
-            f"the table has {data.num_columns} columns, at most {MAX_COLUMNS} are modelled; "
+            f"the table has {len(types)} columns, at most {MAX_COLUMNS} are modelled; "
             "drop some (--drop) or split the table"
         )
     for column in declared.columns if declared else ():
-        if column.name not in data.column_names:
-            raise SynthgenError(f"the schema lists column {column.name!r}; {near(column.name, data.column_names)}")
+        if column.name not in types.names:
+            raise SynthgenError(f"the schema lists column {column.name!r}; {near(column.name, types.names)}")
     known = {c.name: c for c in declared.columns} if declared else {}
     comma = dialect is not None and dialect.delimiter != ","
     columns = []
-    for name in data.column_names:
-        found = _infer_column(name, data[name], comma, (frame or {}).get(name))
-        columns.append(_declare(found, known[name], data[name], comma) if name in known else found)
+    for name, kind in zip(types.names, types.types, strict=True):
+        found = _infer_column(name, kind, tallies[name], comma, (frame or {}).get(name))
+        columns.append(_declare(found, known[name], tallies[name], comma) if name in known else found)
     return Schema(columns=tuple(columns), rules=declared.rules if declared else (), csv=dialect)
 
 
-def _declare(found: Column, declared: Column, cells: pa.ChunkedArray, decimal_comma: bool) -> Column:
+def _declare(found: Column, declared: Column, tally: Tally, decimal_comma: bool) -> Column:
     """What a person said of a column, completed by how its cells are written."""
     update: dict[str, object] = {"dtype": found.dtype, "pandas": found.pandas}
     if found.kind == declared.kind:
         update |= {"number": declared.number or found.number, "date": declared.date or found.date}
-    elif _textual(cells.type) and (declared.kind, declared.number, declared.date) in [
+    elif _textual(tally.cells.type) and (declared.kind, declared.number, declared.date) in [
         ("numeric", None, None),
         ("datetime", None, None),
     ]:
         gone = MISSING.union(declared.missing)
-        texts = [t for t in pc.unique(cells.drop_null()).to_pylist() if t not in gone]
+        texts = [t for t in tally.present[0].to_pylist() if t not in gone]
         if declared.kind == "numeric":
             numbers = [t for t in texts if find_number_format([t], decimal_comma)]
             update["number"] = find_number_format(numbers, decimal_comma) or NumberFormat(decimals=None)
@@ -214,25 +227,20 @@ def _textual(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _infer_column(name: str, cells: pa.ChunkedArray, decimal_comma: bool, pandas: str | None) -> Column:
-    kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
-    labelled = pa.types.is_dictionary(cells.type)
-    dtype = None if pandas is None and kind == pa.string() and not labelled else str(cells.type)
-    if labelled:
-        cells = pc.cast(cells, kind)
+def _infer_column(name: str, source: pa.DataType, tally: Tally, decimal_comma: bool, pandas: str | None) -> Column:
+    kind, labelled = plain_type(source), pa.types.is_dictionary(source)
+    dtype = None if pandas is None and kind == pa.string() and not labelled else str(source)
     base = Column(name=name, kind="empty", dtype=dtype, pandas=pandas)
-    if pa.types.is_null(kind) or cells.null_count == len(cells):
+    if pa.types.is_null(kind) or tally.nulls == tally.records:
         return base.model_copy(update={"missing": ("",)})
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        cells, kind = pc.cast(cells, pa.string()), pa.string()
-    if pa.types.is_string(kind):
-        return _infer_text(base, cells, decimal_comma, labelled)
-    missing = ("",) if cells.null_count else ()
+    if _textual(kind):
+        return _infer_text(base, tally, decimal_comma, labelled)
+    missing = ("",) if tally.nulls else ()
     if pa.types.is_boolean(kind) or labelled:
         return base.model_copy(update={"kind": "boolean" if not labelled else "categorical", "missing": missing})
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if number:
-        return _infer_numeric(base, cells, missing)
+        return _infer_numeric(base, tally, missing)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         unit: Literal["D", "us"] = "D" if pa.types.is_date(kind) else "us"
         pattern = "%Y-%m-%d" if unit == "D" else "%Y-%m-%d %H:%M:%S.%f"
@@ -241,23 +249,22 @@ def _infer_column(name: str, cells: pa.ChunkedArray, decimal_comma: bool, pandas
     raise SynthgenError(f"column {name!r} has type {kind}, which is not modelled; drop it (--drop {name})")
 
 
-def _infer_numeric(base: Column, cells: pa.ChunkedArray, missing: tuple[str, ...]) -> Column:
+def _infer_numeric(base: Column, tally: Tally, missing: tuple[str, ...]) -> Column:
     """A column that is stored as numbers."""
-    if pa.types.is_integer(cells.type):
-        counts = pc.value_counts(cells.drop_null())
-        texts = pc.cast(counts.field(0), pa.string()).to_pylist()
-        kind = _number_kind(base.name, texts, len(cells) - cells.null_count)
+    if pa.types.is_integer(tally.cells.type):
+        texts = pc.cast(tally.present[0], pa.string()).to_pylist()
+        kind = _number_kind(base.name, texts, tally, tally.records - tally.nulls)
         return base.model_copy(update={"kind": kind, "missing": missing, "number": NumberFormat()})
     return base.model_copy(update={"kind": "numeric", "missing": missing, "number": NumberFormat(decimals=None)})
 
 
-def _infer_text(base: Column, cells: pa.ChunkedArray, decimal_comma: bool, labelled: bool) -> Column:
+def _infer_text(base: Column, tally: Tally, decimal_comma: bool, labelled: bool) -> Column:
     """A column of strings."""
-    counts = pc.value_counts(cells.drop_null())
-    frequency = dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))
-    empty = frequency.pop("", 0) + cells.null_count
+    texts, counts = tally.present
+    frequency = dict(zip(texts.to_pylist(), counts.tolist(), strict=True))
+    empty = frequency.pop("", 0) + tally.nulls
     distinct = list(frequency)
-    total = sum(frequency.values())
+    total = tally.records - empty
     blank = ("",) if empty else ()
     if not distinct:
         return base.model_copy(update={"missing": ("",)})
@@ -275,34 +282,43 @@ def _infer_text(base: Column, cells: pa.ChunkedArray, decimal_comma: bool, label
     if date:
         return base.model_copy(update={"kind": "datetime", "missing": tuple(by_count), "date": date})
     if number:
-        kind = _number_kind(base.name, values, total - sum(frequency[m] for m in markers))
+        kind = _number_kind(base.name, values, tally, total - sum(frequency[m] for m in markers))
         return base.model_copy(update={"kind": kind, "missing": tuple(by_count), "number": number})
-    return base.model_copy(update={"kind": _text_kind(distinct, total), "missing": blank})
+    return base.model_copy(update={"kind": _text_kind(distinct, tally, total), "missing": blank})
 
 
-def _number_kind(name: str, distinct: list[str], total: int) -> Kind:
+def _number_kind(name: str, distinct: list[str], tally: Tally, total: int) -> Kind:
     """Integers are an id if no two are equal and they count up, are long, or are called an id.
 
     Large ones that are called an id may repeat: they name things elsewhere, and are not to be copied.
     """
     named = re.search(r"(?:^|[_\W])(?:id|Id|ID)$|[a-z](?:Id|ID)$|^(?:uuid|key|index|no)$", name) is not None
-    if len(distinct) < max(10, total // (10 if named else 1)):
+    many, unique = _many(distinct, tally, total)
+    if many < max(10, total // (10 if named else 1)) and not unique:
         return "numeric"
     if not all(re.fullmatch(r"-?\d+", t) for t in distinct):
         return "numeric"
     numbers = [int(t) for t in distinct]
-    if len(distinct) < total:
+    if not unique:
         return "id" if named and max(numbers) > 10 * total else "numeric"
     serial = max(numbers) - min(numbers) == total - 1
     return "id" if serial or named or min(map(len, distinct)) >= 9 else "numeric"
 
 
-def _text_kind(distinct: list[str], total: int) -> Kind:
+def _text_kind(distinct: list[str], tally: Tally, total: int) -> Kind:
     """Strings: an id if no two are equal and they are single words; text if most are distinct, or many
     are and they are long.
     """
     words = sum(len(t.split()) for t in distinct) / len(distinct)
-    if len(distinct) == total >= 10 and words < 1.5 and max(map(len, distinct)) <= 64:
+    many, unique = _many(distinct, tally, total)
+    if unique and words < 1.5 and max(map(len, distinct)) <= 64:
         return "id"
-    many = len(distinct) >= max(10, total // 2) or (len(distinct) >= max(50, total // 10) and words >= 4)
-    return "text" if many else "categorical"
+    text = many >= max(10, total // 2) or (many >= max(50, total // 10) and words >= 4)
+    return "text" if text else "categorical"
+
+
+def _many(distinct: list[str], tally: Tally, total: int) -> tuple[int, bool]:
+    """How many distinct values there are, and whether they are ten or more of which no two records hold the same."""
+    if tally.complete:
+        return len(distinct), len(distinct) == total >= 10
+    return tally.distinct, tally.unique(MISSING)

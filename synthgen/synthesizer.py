@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthgen import __version__, artifact, registry
 from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_image_codec
-from synthgen.data import Dataset, Images, Table, as_dataset, as_table, holds_images
+from synthgen.codec.stream import fit_stream
+from synthgen.data import Dataset, Images, Table, TableStream, as_dataset, as_table, holds_images, open_table
+from synthgen.data.stream import sample_rows
 from synthgen.devices import resolve_device, seeded
 from synthgen.distributed import current
 from synthgen.dp.bins import Part
@@ -37,6 +41,7 @@ from synthgen.inference import Chunk
 from synthgen.records import Records
 from synthgen.report.certificate import certificate_page
 from synthgen.schema import Schema, explain
+from synthgen.streamed import Store, StreamedRecords
 from synthgen.training import State, Training
 
 LEAST_RECORDS = 10
@@ -136,7 +141,8 @@ class Synthesizer(Fitted, Estimator):
         """Learn from a dataset.
 
         Args:
-            data: a path, a pandas frame, anything with an Arrow stream, a Table, or Images.
+            data: a path, a pandas frame, anything with an Arrow stream, a Table, a TableStream, or Images. The file
+                of a path whose fit does not fit in memory is read block by block.
             y: ignored; scikit-learn passes it.
             budget: a privacy budget, which pays for every look at the data; only some generators can be fitted
                 under one.
@@ -162,21 +168,23 @@ class Synthesizer(Fitted, Estimator):
         if group.json(lambda: mark) != mark:
             raise SynthgenError("this process was given other data or settings than the main one; give all the same")
         restored = _restore(Path(checkpoint), mark) if checkpoint and resume and group.main else None
-        rng = np.random.default_rng([self.seed, 0])
         if restored:
             self._codec, self.notes = _codec(dataset.kind, restored[0]["codec"]), restored[0]["notes"]
         elif group.main:
-            self._codec, self.notes = self._fit_codec(dataset)
+            self._codec, notes = self._fit_codec(dataset)
+            self.notes += notes
         state = self._same_start(dataset.kind, restored[1] if restored else {})
-        x, _ = self.codec.encode(dataset, rng)
-        c = self.codec.embed_context(self.codec.learned_context(dataset))
         self._rows = len(dataset)
+        folder = Path(checkpoint).absolute().parent if checkpoint else Path(tempfile.gettempdir())
+        room = getattr(dataset, "room", 0)
+        room = restored[0].get("room", room) if restored else room  # what is free may be other than it was
 
         def save(state: State) -> None:
             if checkpoint:
-                artifact.save(checkpoint, {**self._manifest(), "checkpoint": mark, "notes": self.notes}, state)
+                more = {"checkpoint": mark, "notes": self.notes, "room": room}
+                artifact.save(checkpoint, {**self._manifest(), **more}, state)
 
-        with seeded(self.seed, self.device):
+        with self._encoded(dataset, room, folder) as records, seeded(self.seed, self.device):
             self._model = model = self._build().to(self.device)
             training = Training(
                 self.recipe,
@@ -188,10 +196,15 @@ class Synthesizer(Fitted, Estimator):
                 interrupted=interrupted,
                 preview=(lambda: self._show(preview)) if preview and group.main else None,
             )
-            model.fit(Records(x, c), training)
+            model.fit(records, training)
             self._note(training)
         self._model = model.eval()
         return self
+
+    @property
+    def rows(self) -> int:
+        """How many records it was fitted on, a sample of which a generator may have seen; 0 before."""
+        return self._rows
 
     def _same_start(self, kind: str, state: State) -> State:
         """Take the main process's codec and the state to go on from, where several fit together."""
@@ -254,9 +267,25 @@ class Synthesizer(Fitted, Estimator):
             return prepare_images(images, budget, self.cls.sketch)
         return prepare_table(as_table(data), self.schema, self.drop, self.given, budget, self.cls.codes, unit)
 
-    def _prepare(self, data: Any) -> Dataset:
+    @contextlib.contextmanager
+    def _encoded(self, dataset: Dataset | TableStream, room: int, folder: Path) -> Iterator[Records]:
+        """The records of a dataset: in memory, or of a stream as it can give them."""
+        if not isinstance(dataset, TableStream):
+            x, _ = self.codec.encode(dataset, np.random.default_rng([self.seed, 0]))
+            yield Records(x, self.codec.embed_context(self.codec.learned_context(dataset)))
+            return
+        assert isinstance(self.codec, TableCodec), "streams are tables"
+        store = Store(dataset, self.codec, self.seed, room, folder)
+        try:
+            yield StreamedRecords(store)
+            self.notes += store.notes(self.name or self.cls.__name__)
+        finally:
+            store.close()
+
+    def _prepare(self, data: Any) -> Dataset | TableStream:
         """The records to learn from."""
-        dataset = as_dataset(data)
+        self.notes = []
+        dataset = self._opened(data)
         if dataset.kind not in self.cls.accepts:
             raise SynthgenError(
                 f"{self.name or self.cls.__name__} takes {PLURAL[self.cls.accepts[0]]}, not {PLURAL[dataset.kind]}; "
@@ -270,37 +299,53 @@ class Synthesizer(Fitted, Estimator):
                     "images have no columns to declare, drop or give; their classes can always be given"
                 )
         else:
-            if dataset.frame is None and hasattr(data, "__arrow_c_stream__"):
+            if not isinstance(dataset, TableStream) and dataset.frame is None and hasattr(data, "__arrow_c_stream__"):
                 self._returns = "arrow"
             dataset = self._prepare_table(dataset)
         if self.sample and self.sample < len(dataset):
-            rows = np.random.default_rng([self.seed, 1]).choice(len(dataset), self.sample, replace=False)
-            dataset = dataset.take(np.sort(rows))
+            if isinstance(dataset, TableStream):
+                dataset = dataset.sample(self.sample, self.seed).declare(dataset.schema)
+            else:
+                dataset = dataset.take(sample_rows(len(dataset), self.sample, self.seed))
         if len(dataset) < LEAST_RECORDS:
             text = f"there are {len(dataset)} {dataset.noun}"
             raise SynthgenError(f"{text}; at least {LEAST_RECORDS} are needed to learn from")
         return dataset
 
-    def _prepare_table(self, table: Table) -> Table:
+    def _opened(self, data: Any) -> Dataset | TableStream:
+        """The dataset, in memory where it can be."""
+        if isinstance(data, TableStream):
+            return data
+        if isinstance(data, str | Path) and not holds_images(data):
+            return open_table(Path(data), sample=self.sample, dropped=self.drop, say=self.notes.append)
+        return as_dataset(data)
+
+    def _prepare_table(self, table: Table | TableStream) -> Table | TableStream:
         """The table with the columns to learn from, under the schema that is declared."""
         if self.schema is not None:
             table = table.declare(self.schema)
+        names = table.types.names if isinstance(table, TableStream) else table.data.column_names
         for name in self.drop:
-            if name not in table.data.column_names:
-                raise SynthgenError(f"cannot drop {name!r}; {near(name, table.data.column_names)}")
-        schema = table.schema.drop(self.drop)
-        return table.select([n for n in table.data.column_names if n not in self.drop]).declare(schema)
+            if name not in names:
+                raise SynthgenError(f"cannot drop {name!r}; {near(name, names)}")
+        kept = [n for n in names if n not in self.drop]
+        if isinstance(table, TableStream):  # whose schema takes a pass over the columns that are left
+            known = table.declared and table.declared.drop(set(self.drop) & set(table.declared.names))
+            return table.select(kept).declare(known)
+        return table.select(kept).declare(table.schema.drop(self.drop))
 
-    def _fit_codec(self, dataset: Dataset) -> tuple[Codec, list[str]]:
+    def _fit_codec(self, dataset: Dataset | TableStream) -> tuple[Codec, list[str]]:
         if isinstance(dataset, Images):
             return fit_image_codec(dataset), list(dataset.notes)
+        if isinstance(dataset, TableStream):
+            return fit_stream(dataset, self.given, self.cls.codes, self.cls.reals, self.keep_rare)
         cls, schema = self.cls, dataset.schema
         return fit_codec(dataset, schema, self.given, codes=cls.codes, reals=cls.reals, keep_rare=self.keep_rare)
 
     def _build(self) -> Generator:
         return self.cls(self.codec.space, self.codec.context_space, self.config)
 
-    def _fingerprint(self, dataset: Dataset) -> str:
+    def _fingerprint(self, dataset: Dataset | TableStream) -> str:
         """A hash of the dataset and of everything that shapes the fit."""
         shape = (self.name, self.config, self.recipe, self.given, self.seed, self.keep_rare)
         return hashlib.sha256(repr(shape).encode() + dataset.digest()).hexdigest()

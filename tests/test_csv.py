@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from synthgen.data import Table, read, write
+from synthgen.data.csv import CsvFile
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect
 
@@ -256,3 +257,9 @@ def test_any_cell_comes_back_with_a_blank_after_the_delimiter(tmp_path, cell):
     data = pa.table({"a": [cell, "u"], "b": ["v", cell]})
     write(Table(data, dialect), tmp_path / "x.csv")
     assert read(tmp_path / "x.csv", dialect).data.equals(data)
+
+
+def test_a_quote_that_is_not_closed_is_said(tmp_path):
+    path = put(tmp_path, 'a,b\n1,2\n"3,4\n' + "5,6\n" * 30_000)
+    with pytest.raises(SynthgenError, match="more than 0 MiB, or a quote that is not closed"):
+        list(CsvFile.open(path).blocks(1 << 14))

@@ -17,14 +17,15 @@ LAYERS = """
 9 compare · dp.audit · augment · shards
 8 synthesizer · report.evaluate
 7 fitted · estimator · report · baselines
-6 inference · dp.prepare · dp.rehearsal · metrics.fidelity · metrics.membership · metrics.disclosure
+6 inference · streamed · dp.prepare · dp.rehearsal · metrics.fidelity · metrics.membership · metrics.disclosure
 5 codec · registry · testing · metrics · PLUGINS
 4 codec.table · codec.image · metrics.features · dp.domain
 3 data · codec.base · latent
 2 data.csv · data.cells · codec.numeric · codec.categorical · codec.repair · nn.density · nn.correction · generator
 2 artifact · dp
-1 schema · files · data.limits · devices · training · nn
-0 errors · distributed · space · records · rules · formats · data.formulas · codec.made · codec.rare · metrics.score
+1 schema · files · memory · devices · training · nn
+0 errors · distributed · space · records · rules · formats · tally
+0 data.formulas · codec.made · codec.rare · metrics.score
 """
 LEVEL = {
     name.strip(): int(level)

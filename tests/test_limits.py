@@ -3,7 +3,6 @@
 import gzip
 import struct
 import zipfile
-import zlib
 from io import BytesIO
 
 import numpy as np
@@ -14,47 +13,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthgen.data import limits, read
-from synthgen.data.limits import check_size, gunzip, memory
+from synthgen import memory
+from synthgen.data import read
+from synthgen.data.csv import _chunks
 from synthgen.errors import ResourceError, SynthgenError
+from synthgen.memory import check_size
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(members=st.lists(st.binary(max_size=3000), min_size=1, max_size=4), zeros=st.integers(0, 20))
 def test_whatever_gzip_packs_is_unpacked(tmp_path_factory, members, zeros):
     packed = b"".join(gzip.compress(data) for data in members) + bytes(zeros)
-    assert gunzip(packed, tmp_path_factory.getbasetemp()) == b"".join(members) == gzip.decompress(packed)
+    path = tmp_path_factory.getbasetemp() / "packed.csv.gz"
+    path.write_bytes(packed)
+    assert b"".join(_chunks(path)) == b"".join(members) == gzip.decompress(packed)
 
 
-def test_a_large_gzip_is_unpacked_piece_by_piece(tmp_path):
-    data = np.random.default_rng(0).integers(0, 4, 20_000_000, np.uint8).tobytes()
-    assert gunzip(gzip.compress(data, 1), tmp_path) == data
-
-
-@pytest.mark.parametrize("cut", [0, 1, 5, 12, 40, -1, -5])
+@pytest.mark.parametrize("cut", [2, 5, 12, 40, -1, -5])
 def test_a_gzip_that_is_cut_off_is_damaged(tmp_path, cut):
-    packed = gzip.compress(b"a,b\n" * 1000)[: cut or 2]
-    with pytest.raises((EOFError, zlib.error)):
-        gunzip(packed, tmp_path)
+    path = tmp_path / "cut.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" * 1000)[:cut])
+    with pytest.raises(SynthgenError, match="is a damaged gzip file"):
+        read(path)
 
 
 def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, command):
     bomb = gzip.compress(b"a,b\n" + b"0,0\n" * 30_000_000)  # 120 MB in 117 kB
     path = tmp_path / "bomb.csv.gz"
     path.write_bytes(bomb)
-    monkeypatch.setattr(limits, "memory", lambda: 200 << 20)
+    monkeypatch.setattr(memory, "limit", lambda: 200 << 20)
     with pytest.raises(ResourceError, match=r"bomb\.csv\.gz unpacks to more than 50 MiB"):
         read(path)
     assert command("fit", path, "-o", tmp_path / "m").code == 4
-
-
-def test_memory_is_that_of_the_machine_or_its_container(tmp_path, monkeypatch):
-    assert 1 << 28 < memory() < 1 << 45
-    (tmp_path / "max").write_text("12345678\n")
-    monkeypatch.setattr(limits, "_GROUPS", (tmp_path / "absent", tmp_path / "max"))
-    assert memory() == 12345678
-    (tmp_path / "max").write_text("max\n")
-    assert memory() > 12345678
 
 
 def test_a_parquet_file_of_a_few_bytes_that_declares_billions_of_rows(tmp_path, monkeypatch):
@@ -63,7 +53,7 @@ def test_a_parquet_file_of_a_few_bytes_that_declares_billions_of_rows(tmp_path, 
         for _ in range(10):
             writer.write_table(pa.table({"a": np.zeros(1_000_000, np.int64), "b": ["x"] * 1_000_000}))
     assert path.stat().st_size < 100_000
-    monkeypatch.setattr(limits, "memory", lambda: 100 << 20)
+    monkeypatch.setattr(memory, "limit", lambda: 100 << 20)
     with pytest.raises(ResourceError, match=r"declares 10000000 rows of 2 columns"):
         read(path)
     check_size(path, 1000, 1000)

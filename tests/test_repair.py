@@ -179,7 +179,7 @@ def combos(counts):
     pairs = [pair for pair, n in counts.items() for _ in range(n)]
     values = labels(a=[p[0] for p in pairs], b=[p[1] for p in pairs])
     schema = Schema(columns=tuple(Column(name=n, kind="categorical") for n in "ab"), rules=("combinations: a, b",))
-    (found,) = observe(schema, values.__getitem__)
+    (found,) = observe(schema, [values.__getitem__])
     return {tuple(c): n for c, n in zip(found.cells, found.counts, strict=True)}
 
 
@@ -192,7 +192,7 @@ def test_rare_combinations_are_learned_where_all_are_rare():
 
 
 def test_order_rules_need_no_observation():
-    assert observe(numbers("a <= b"), lambda _: None) == []
+    assert observe(numbers("a <= b"), [lambda _: None]) == []
 
 
 def test_dependences_are_found_by_enumeration():

@@ -6,6 +6,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import click
 from synthgen.cli.console import Console, duration, interruptible
 from synthgen.cli.options import (
     Seconds,
+    Size,
     check_file,
     check_folder,
     image_options,
@@ -29,7 +32,7 @@ from synthgen.cli.ranks import speaks, together
 from synthgen.errors import Interrupted, ResourceError, SynthgenError
 
 if TYPE_CHECKING:
-    from synthgen.data import Dataset
+    from synthgen.data import Dataset, TableStream
 
 
 @click.command()
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @click.option("--max-time", type=Seconds(), help="End by then with a usable model, such as 10m.")
 @click.option("--sample", type=click.IntRange(10), metavar="ROWS", help="Fit on so many rows, drawn at random.")
+@click.option("--memory", type=Size(), help="Stay under so much memory, such as 2g.  [most of what is free]")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted fit of the same model stopped.")
 @click.option("--epsilon", type=float, help="Fit under differential privacy with this epsilon, such as 1.")
 @click.option("--delta", type=float, help="Its delta, such as 1e-6: less than one in the number of records.")
@@ -68,6 +72,7 @@ def fit(
     device: str,
     max_time: float | None,
     sample: int | None,
+    memory: int | None,
     resume: bool,
     epsilon: float | None,
     delta: float | None,
@@ -96,7 +101,7 @@ def fit(
         if privacy_unit == "" or (unit_records and privacy_unit is None):
             raise SynthgenError("--privacy-unit names the column that tells persons apart; say which")
         refused: dict[str, object] = {"--seed": seed is not None, "--sample": sample, "--resume": resume}
-        refused |= {"--keep-rare": keep_rare, "--preview": preview, "--strict": strict}
+        refused |= {"--keep-rare": keep_rare, "--preview": preview, "--strict": strict, "--memory": memory}
         private = Request(
             data,
             out,
@@ -122,7 +127,9 @@ def fit(
     options |= settings_of(settings, reserved=[*options, "schema"])
     if generator != "auto":
         Synthesizer(generator, **options)  # complains about settings before any data is read
-    dataset = read_dataset(data, schema_path, delimiter, encoding, console, size=size, aspect=aspect, strict=strict)
+    limits = {"memory": memory, "sample": sample, "dropped": drop}
+    images = {"size": size, "aspect": aspect, "strict": strict}
+    dataset = read_dataset(data, schema_path, delimiter, encoding, console, limits, **images)
     say_mark(console, data)
     if preview and dataset.kind == "table":
         raise SynthgenError(f"{data} is a table; --preview is for images")
@@ -131,6 +138,7 @@ def fit(
         generator, found = current().json(lambda: _unfinished(checkpoint))
         options |= found
     with interruptible() as interrupted:
+        dataset = _heeding(dataset, console, interrupted)
         generator, options, reason = chosen(generator, dataset, options, console, interrupted)
         if max_time is not None:
             options["max_time"] = max(1.0, max_time - (time.monotonic() - start))
@@ -146,8 +154,8 @@ def fit(
                 interrupted=interrupted,
             )
         except Interrupted:
-            text = "interrupted; what was learned is kept: go on with the same command and --resume"
-            raise Interrupted(text) from None
+            kept = "what was learned is kept: go on with the same command and --resume"
+            raise Interrupted(f"interrupted; {kept if checkpoint.exists() else 'nothing was written'}") from None
     if not speaks():
         return
     synthesizer.save(out)
@@ -159,12 +167,12 @@ def fit(
     about = f"{' x '.join(map(str, shape))}" if len(shape) == 3 else f"{len(shape) and shape[0]} columns"
     ending = ".csv" if dataset.kind == "table" else ""
     console.result(
-        f"{out}: {generator} fitted on {len(dataset)} {dataset.noun}, {about}, in {duration(took)}; "
+        f"{out}: {generator} fitted on {synthesizer.rows} {dataset.noun}, {about}, in {duration(took)}; "
         f"generate with: synthgen generate {out} -n 1000 -o synthetic{ending}",
         model=str(out),
         generator=generator,
         reason=reason,
-        rows=len(dataset),
+        rows=synthesizer.rows,
         shape=shape,
         seconds=round(took, 2),
         notes=synthesizer.notes,
@@ -172,7 +180,11 @@ def fit(
 
 
 def chosen(
-    generator: str, dataset: Dataset, options: dict[str, Any], console: Console, interrupted: Callable[[], bool]
+    generator: str,
+    dataset: Dataset | TableStream,
+    options: dict[str, Any],
+    console: Console,
+    interrupted: Callable[[], bool],
 ) -> tuple[str, dict[str, Any], str]:
     """The generator with its options, and why that one where it was to be found out on a sample."""
     if generator != "auto":
@@ -181,26 +193,65 @@ def chosen(
     from synthgen.distributed import current
 
     limit, say = options.get("max_time"), console.say
+    some, seconds = _some(dataset, options.get("seed", 0)), limit and limit / 3
     name, settings, reason = current().json(
-        lambda: best(dataset, options=options, seconds=limit and limit / 3, say=say, interrupted=interrupted)
+        lambda: best(some, options=options, seconds=seconds, say=say, interrupted=interrupted)
     )
     say(reason)
     return name, options | settings, reason
 
 
 def read_dataset(
-    data: str, schema_path: str | None, delimiter: str | None, encoding: str | None, console: Console, **reading: Any
-) -> Dataset:
-    """The dataset."""
-    from synthgen.data import holds_images
+    data: str,
+    schema_path: str | None,
+    delimiter: str | None,
+    encoding: str | None,
+    console: Console,
+    limits: dict[str, Any],
+    **reading: Any,
+) -> Dataset | TableStream:
+    """The dataset, or what reads it block by block where it does not stay within the limits of `open_table`."""
+    from synthgen.data import holds_images, open_table
 
     if holds_images(data):
         if schema_path or delimiter or encoding:
             raise SynthgenError(f"{data} holds images; --schema, --delimiter and --encoding are for tables")
-        return read_images(data, console, **reading)
+        from synthgen.memory import limit
+
+        return read_images(data, console, **reading, memory=limits["memory"] or limit())
     if any(reading.values()):
         raise SynthgenError(f"{data} is a table; --size, --aspect and --strict are for images")
-    return read_data(data, schema_path, delimiter, encoding)
+    return read_data(data, schema_path, delimiter, encoding, opened=partial(open_table, **limits, say=console.say))
+
+
+def _heeding(
+    dataset: Dataset | TableStream, console: Console, interrupted: Callable[[], bool]
+) -> Dataset | TableStream:
+    """The dataset; one that is read block by block shows how far it is and can be stopped."""
+    from synthgen.data import TableStream
+
+    if not isinstance(dataset, TableStream):
+        return dataset
+    expected, seen, show = max(1, dataset.about), 0, console.progress("reading")
+
+    def heed(rows: int) -> None:
+        nonlocal seen
+        if interrupted():
+            raise Interrupted("interrupted")
+        seen += rows
+        show(seen % expected / expected)
+
+    return replace(dataset, heed=heed)
+
+
+def _some(dataset: Dataset | TableStream, seed: int) -> Dataset:
+    """The dataset, of one on disk some rows that generators are measured on."""
+    from synthgen.compare import SAMPLE
+    from synthgen.data import TableStream
+
+    if not isinstance(dataset, TableStream):
+        return dataset
+    return dataset.sample(min(SAMPLE, len(dataset)), seed).declare(dataset.schema)
 
 
 def _previewer(path: Path, console: Console) -> Callable[[Dataset], None]:

@@ -15,7 +15,7 @@ from synthgen.errors import SynthgenError, near
 if TYPE_CHECKING:
     from synthgen.cli.console import Console
     from synthgen.codec import Codec
-    from synthgen.data import Dataset, Images, Table
+    from synthgen.data import Dataset, Images
     from synthgen.schema import Dialect, Schema
 
 Command = Callable[..., Any]
@@ -50,6 +50,21 @@ class Count(click.ParamType[int]):
         if not 1 <= count <= 2**62 or count != int(count):
             self.fail(f"{value!r} is no number of records; write 5000, 100k, 2.5M or 1G", param, ctx)
         return int(count)
+
+
+class Size(click.ParamType[int]):
+    """A size such as 500m or 2g, in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Text to bytes."""
+        from synthgen.memory import parse_size
+
+        try:
+            return parse_size(str(value))
+        except SynthgenError as error:
+            self.fail(str(error), param, ctx)
 
 
 def output_options(command: Command) -> Command:
@@ -132,8 +147,12 @@ def read_data(
     encoding: str | None,
     known: Schema | None = None,
     raw: bool = False,
-) -> Table:
-    """A table, under the schema of a file or of a model; `raw` as in `read_csv`."""
+    opened: Callable[[Path, Dialect | None, Schema | None], Any] | None = None,
+) -> Any:
+    """A table, under the schema of a file or of a model; what `opened` makes of it all where that is given.
+
+    `raw` is as in `read_csv`.
+    """
     from synthgen.data.table import read_table
     from synthgen.schema import Dialect
 
@@ -153,6 +172,8 @@ def read_data(
             space=base.space,
             escaped=base.escaped,
         )
+    if opened is not None:
+        return opened(Path(path), dialect, declared)
     table = read_table(Path(path), dialect, raw)
     if known is not None:
         present = [c for c in known.columns if c.name in table.data.column_names]

@@ -22,6 +22,7 @@ AUTO = {"table": "marginals", "images": "gmm"}  # a fixed public rule, from meas
 REASONS = {
     "--seed": "known noise protects nothing",
     "--sample": "say --epsilon for all records; sampling is not accounted for yet",
+    "--memory": "what does not fit would tell how many rows there are, which is private",
     "--resume": "what an interrupted fit paid for is spent; fit again",
     "--keep-rare": "what few records hold is what it protects",
     "--strict": "which files can be read would tell of them",

@@ -166,7 +166,9 @@ def _without_budget(data: str, options: dict[str, Any], console: Console) -> tup
     kept = {name: options[name] for name in ("drop", "given", "device", "max_time")}
     kept |= settings_of(options["settings"], reserved=[*kept, "seed", "sample", "schema", "keep_rare"])
     reading = {name: options[name] for name in ("size", "aspect", "strict")}
-    dataset = read_dataset(data, options["schema_path"], options["delimiter"], options["encoding"], console, **reading)
+    limits = {"memory": None, "sample": None, "dropped": options["drop"]}
+    said = options["schema_path"], options["delimiter"], options["encoding"]
+    dataset = read_dataset(data, *said, console, limits, **reading)
     with interruptible() as interrupted:
         name, kept, _ = chosen(options["generator"], dataset, kept, console, interrupted)
         fitted = Synthesizer(name, **kept)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,10 +30,24 @@ class Context(BaseModel):
     counts: list[int] = []
 
     @classmethod
-    def count(cls, names: list[str], codes: Ints) -> Self:
-        """The context with the frequencies of codes (n, names)."""
-        combos, counts = np.unique(codes, axis=0, return_counts=True)
-        return cls(names=names, codes=combos.tolist(), counts=counts.tolist())
+    def count(cls, names: list[str], blocks: Iterable[Ints]) -> Self:
+        """The context with the frequencies of codes, block by block (n, names); an UNKNOWN is the commonest one."""
+        tally: Counter[tuple[int, ...]] = Counter()
+        for codes in blocks:
+            combos, counts = np.unique(codes, axis=0, return_counts=True)
+            tally.update(dict(zip(map(tuple, combos.tolist()), counts.tolist(), strict=True)))
+        combos, counts = np.array(list(tally)), np.array(list(tally.values()))
+        for column in combos.T:
+            if (unknown := column == UNKNOWN).any():
+                column[unknown] = np.bincount(column[~unknown], counts[~unknown], 1).argmax()
+        combos, place = np.unique(combos, axis=0, return_inverse=True)
+        counts = np.bincount(place.ravel(), counts)
+        return cls(names=names, codes=combos.tolist(), counts=counts.astype(int).tolist())
+
+    def commonest(self) -> Ints:
+        """The most frequent code of each column, (names,)."""
+        codes, counts = np.array(self.codes), np.array(self.counts)
+        return np.array([np.bincount(column, counts).argmax() for column in codes.T])
 
 
 class Codec(BaseModel):
@@ -109,10 +125,7 @@ class Codec(BaseModel):
     def learned_context(self, data: Any) -> Ints:
         """Context codes (n, context columns) of training records; a label too rare for a code is the commonest one."""
         codes = self.encode_context(data)
-        for column in codes.T:
-            if (unknown := column == UNKNOWN).any():
-                column[unknown] = np.bincount(column[~unknown], minlength=1).argmax()
-        return codes
+        return np.where(codes == UNKNOWN, self.context.commonest(), codes) if codes.shape[1] else codes
 
     def embed_context(self, codes: Ints) -> Tensor:
         """Context codes (n, columns) to what a generator is told: (n, width)."""

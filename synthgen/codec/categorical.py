@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Literal
 
@@ -70,7 +71,12 @@ class Categorical(BaseModel):
 
 
 def fit_categorical(
-    cells: pa.Array, column: Column, cap: int, keep_rare: bool = False
+    cells: pa.Array,
+    column: Column,
+    cap: int,
+    keep_rare: bool = False,
+    counts: Ints | None = None,
+    unlisted: tuple[int, int] = (0, 0),
 ) -> tuple[Categorical, list[str]]:
     """Choose the labels of a column, and say what was pooled.
 
@@ -79,41 +85,61 @@ def fit_categorical(
         column: its schema; declared categories are all kept, and no others accepted.
         cap: at most so many codes.
         keep_rare: keep labels that fewer than 5 records hold, up to the cap.
+        counts: how many records hold each of the cells, (n,); one by default.
+        unlisted: how many rare labels are not among the cells, and how many records hold them.
 
     Raises:
         SynthgenError: a label is not among the declared ones.
     """
-    tally = pc.value_counts(cells.drop_null())
-    counts = dict(zip(tally.field(0).to_pylist(), tally.field(1).to_pylist(), strict=True))
-    missing = cells.null_count / len(cells)
+    counted, gaps = _tally(cells, counts)
+    records = sum(counted.values()) + gaps + unlisted[1]
+    missing = gaps / records
     if column.categories is not None:
-        for label in counts:
-            if label not in column.categories:
-                raise SynthgenError(
-                    f"column {column.name!r} holds {label!r}, which its declared categories do not list; "
-                    "add it to the schema or correct the table"
-                )
+        check_declared(counted, column)
         labels = list(column.categories)
-        mass = [counts.get(label, 0) / len(cells) for label in labels]
+        mass = [counted.get(label, 0) / records for label in labels]
         return Categorical(labels=labels, mass=mass, missing=missing), []
-    ordered = sorted(counts, key=lambda label: (-counts[label], label))
-    kept = [label for label in ordered if keep_rare or counts[label] >= RARE][: cap - 1 - (missing > 0)]
+    ordered = sorted(counted, key=lambda label: (-counted[label], label))
+    kept = [label for label in ordered if keep_rare or counted[label] >= RARE][: cap - 1 - (missing > 0)]
     if not kept:
         kept = ordered[:1]
-    pooled = sum(counts.values()) - sum(counts[label] for label in kept)
+    pooled = records - gaps - sum(counted[label] for label in kept)
     notes, pool = [], None
-    masses = [counts[label] / len(cells) for label in kept]
+    masses = [counted[label] / records for label in kept]
     if pooled >= RARE and column.dtype in (None, "string", "large_string"):
-        pool = "_RARE_" if "_RARE_" not in counts else "_RARE_LABEL_"
-        kept, masses = [*kept, pool], [*masses, pooled / len(cells)]
+        pool = "_RARE_" if "_RARE_" not in counted else "_RARE_LABEL_"
+        kept, masses = [*kept, pool], [*masses, pooled / records]
     elif pooled:
-        masses[0] += pooled / len(cells)
+        masses[0] += pooled / records
     if pooled:
         name = f"generated as {pool!r}" if pool else f"counted as {kept[0]!r}"
-        reason = f"held by fewer than {RARE} records" if not keep_rare else f"beyond the {cap} most frequent"
+        many = len(counted) + unlisted[0] - len(kept) + (pool is not None)
+        few = not keep_rare and not unlisted[0]
+        reason = f"held by fewer than {RARE} records" if few else f"beyond the {cap} most frequent"
         notes.append(
-            f"column {column.name!r}: {len(counts) - len(kept) + (pool is not None)} labels {reason} "
-            f"({100 * pooled / len(cells):.2g} % of rows) are {name}"
-            + ("" if keep_rare else "; --keep-rare keeps them")
+            f"column {column.name!r}: {many} labels {reason} ({100 * pooled / records:.2g} % of rows) are {name}"
+            + ("; --keep-rare keeps them" if few else "")
         )
     return Categorical(labels=kept, mass=masses, missing=missing, pool=pool), notes
+
+
+def _tally(cells: pa.Array, counts: Ints | None) -> tuple[dict[str, int], int]:
+    """How many records hold each label, and how many none."""
+    if counts is None:
+        found = pc.value_counts(cells)
+        cells, counts = found.field(0), np.asarray(found.field(1))
+    counted: dict[str | None, int] = {}
+    for label, count in zip(cells.to_pylist(), counts.tolist(), strict=True):
+        counted[label] = counted.get(label, 0) + count
+    gaps = counted.pop(None, 0)
+    return {label: n for label, n in counted.items() if label is not None}, gaps
+
+
+def check_declared(labels: Iterable[str], column: Column) -> None:
+    """Raise SynthgenError where a label is none of the declared ones."""
+    for label in labels:
+        if label not in (column.categories or ()):
+            raise SynthgenError(
+                f"column {column.name!r} holds {label!r}, which its declared categories do not list; "
+                "add it to the schema or correct the table"
+            )

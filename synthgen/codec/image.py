@@ -126,5 +126,5 @@ class ImageCodec(Codec):
 def fit_image_codec(images: Images) -> ImageCodec:
     """The codec of some images, with the frequencies of their classes."""
     labelled = bool(images.schema.classes)
-    context = Context.count([LABEL], images.labels[:, None]) if labelled else Context()
+    context = Context.count([LABEL], [images.labels[:, None]]) if labelled else Context()
     return ImageCodec(image_schema=images.schema, context=context)

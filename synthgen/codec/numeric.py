@@ -171,7 +171,9 @@ class _Group(NamedTuple):
     records: int
 
 
-def fit_numeric(values: Floats, column: Column, cells: int = CELLS, keep_rare: bool = False) -> Numeric:
+def fit_numeric(
+    values: Floats, column: Column, cells: int = CELLS, keep_rare: bool = False, counts: Ints | None = None
+) -> Numeric:
     """Choose the cells of a numeric column.
 
     Args:
@@ -179,34 +181,68 @@ def fit_numeric(values: Floats, column: Column, cells: int = CELLS, keep_rare: b
         column: its schema; declared bounds are kept to.
         cells: at most so many codes.
         keep_rare: keep values that fewer than 5 records hold.
+        counts: how many records hold each of the values, (n,); one by default.
 
     Raises:
         SynthgenError: a value is infinite or outside the declared bounds.
     """
-    given = values[~np.isnan(values)]
-    minimum, maximum = _limits(given, column)
-    distinct, counts = np.unique(given, return_counts=True)
-    missing = len(values) - len(given)
+    counts = np.ones(len(values), dtype=np.int64) if counts is None else counts
+    held = ~np.isnan(values) & (counts > 0)
+    distinct, place = np.unique(values[held], return_inverse=True)
+    known = _Counted(distinct, np.bincount(place, counts[held], len(distinct)).astype(np.int64))
+    records = int(counts.sum())
+    missing = int(counts[np.isnan(values)].sum())
+    minimum, maximum = _limits(distinct, column)
     rare = 1 if keep_rare else RARE
-    size, heavy = (max(rare, -(-len(given) // most)) for most in (cells, max(cells, CELLS)))
-    while len(groups := _groups(distinct, counts, size, heavy, rare)) > cells - (missing > 0):
+    size, heavy = (max(rare, -(-known.records // most)) for most in (cells, max(cells, CELLS)))
+    while len(groups := _groups(*known, size, heavy, rare)) > cells - (missing > 0):
         size, heavy = size * 5 // 4 + 1, heavy * 5 // 4 + 1
-    low = np.array([distinct[g.start] for g in groups])
-    high = np.array([distinct[g.stop - 1] for g in groups])
-    with np.errstate(over="ignore"):  # of squares beyond 1e308
-        deviation = float(given.std())
-    step = _grid(given, column)
+    deviation = known.deviation()
     codec = Numeric(
-        low=low.tolist(),
-        high=high.tolist(),
-        mass=[g.records / len(values) for g in groups],
-        missing=missing / len(values),
-        step=step,
+        low=[float(distinct[g.start]) for g in groups],
+        high=[float(distinct[g.stop - 1]) for g in groups],
+        mass=[g.records / records for g in groups],
+        missing=missing / records,
+        step=_grid(known, column),
         minimum=minimum,
         maximum=maximum,
         spread=deviation if np.isfinite(deviation) and deviation > 0 else 1.0,
     )
-    return codec if keep_rare else _with_tails(codec, np.sort(given))
+    return codec if keep_rare else _with_tails(codec, known)
+
+
+class _Counted(NamedTuple):
+    """Distinct values in order, and how many records hold each."""
+
+    distinct: Floats
+    counts: Ints
+
+    @property
+    def records(self) -> int:
+        """How many hold any."""
+        return int(self.counts.sum())
+
+    def where(self, which: NDArray[np.bool_]) -> _Counted:
+        """Some of the values."""
+        return _Counted(self.distinct[which], self.counts[which])
+
+    def share(self, which: NDArray[np.bool_]) -> float:
+        """The share of records whose values are among those."""
+        return float(self.counts[which].sum() / max(1, self.records))
+
+    def mean(self, of: Floats) -> float:
+        """The mean over records of what belongs to each value, 0 of none."""
+        return float((of * (self.counts / self.records)).sum()) if self.records else 0.0
+
+    def deviation(self) -> float:
+        """The standard deviation over records."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of squares beyond 1e308
+            return float(np.sqrt(self.mean((self.distinct - self.mean(self.distinct)) ** 2)))
+
+    def few(self, n: int, last: bool = False) -> float:
+        """The mean of the n least values, or the n greatest, one for each record."""
+        values, counts = (a[::-1] if last else a for a in self)
+        return float(np.repeat(values[:n], np.minimum(counts[:n], n))[:n].mean())
 
 
 def _limits(given: Floats, column: Column) -> tuple[float | None, float | None]:
@@ -236,9 +272,9 @@ def _parse_bound(declared: float | str | None, column: Column) -> float | None:
     return float(bound[0])
 
 
-def _grid(given: Floats, column: Column) -> float:
+def _grid(known: _Counted, column: Column) -> float:
     """The largest round step that nearly all values are multiples of; 0 where there is none."""
-    nonzero = given[given != 0]
+    values, nonzero = known.distinct, known.where(known.distinct != 0)
     if column.kind == "datetime":
         candidates = {
             "D": [1.0],
@@ -247,13 +283,13 @@ def _grid(given: Floats, column: Column) -> float:
         }
         steps = candidates[column.date.unit if column.date else "D"]
         return max((s for s in steps if _on_grid(nonzero, s)), default=1.0)
-    if np.abs(given).max() > 1e100:  # rounding might overflow
+    if np.abs(values).max() > 1e100:  # rounding might overflow
         return 0.0
     if column.number is not None and column.number.decimals is not None:
         decimals = column.number.decimals[1]
     else:
-        decimals = next((d for d in range(11) if np.allclose(given, np.round(given, d), rtol=1e-14, atol=1e-12)), 11)
-    if decimals > 10 or not len(nonzero):
+        decimals = next((d for d in range(11) if np.allclose(values, np.round(values, d), rtol=1e-14, atol=1e-12)), 11)
+    if decimals > 10 or not nonzero.records:
         return 0.0 if decimals > 10 else 1.0
     fine = 10.0**-decimals
     coarser = (m * fine * 10.0**k for k in range(12) for m in (1, 2, 5))
@@ -266,9 +302,9 @@ def _grid(given: Floats, column: Column) -> float:
     return best
 
 
-def _on_grid(values: Floats, step: float) -> bool:
-    ratio = values / step
-    return bool(np.mean(np.abs(ratio - np.round(ratio)) < 1e-6) >= 0.99)
+def _on_grid(known: _Counted, step: float) -> bool:
+    ratio = known.distinct / step
+    return known.share(np.abs(ratio - np.round(ratio)) < 1e-6) >= 0.99
 
 
 def _groups(distinct: Floats, counts: Ints, size: int, heavy: int, rare: int) -> list[_Group]:
@@ -307,24 +343,25 @@ def _groups(distinct: Floats, counts: Ints, size: int, heavy: int, rare: int) ->
     return groups
 
 
-def _with_tails(codec: Numeric, ordered: Floats) -> Numeric:
+def _with_tails(codec: Numeric, known: _Counted) -> Numeric:
     """End the outermost intervals at a mean of several values, or in an exponential tail where they are long.
 
     A tail does not cross zero where no value does.
     """
-    low, high = list(codec.low), list(codec.high)
+    low, high, values = list(codec.low), list(codec.high), known.distinct
     tails = {"below": 0.0, "above": 0.0}
     for side, name in ((0, "below"), (-1, "above")):
         if high[side] <= low[side]:
             continue  # an atom: many records hold the extreme
         inner = codec.ranges[1 if side == 0 else 0][side]
-        excess = np.abs(inner - (ordered[ordered <= inner] if side == 0 else ordered[ordered >= inner]))
-        mean = float(excess.mean()) if excess.size else 0.0
+        outer = known.where(values <= inner if side == 0 else values >= inner)
+        excess = np.abs(inner - outer.distinct)
+        mean = outer.mean(excess)
         reach = inner + (LONGEST * mean if side else -LONGEST * mean)
-        crosses = reach < 0 <= ordered[0] if side == 0 else ordered[-1] <= 0 < reach
+        crosses = reach < 0 <= values[0] if side == 0 else values[-1] <= 0 < reach
         if excess.max(initial=0.0) > 2.6 * mean > 0 and not crosses:  # 2 would be a uniform distribution
             tails[name] = mean
-        end = float(ordered[:RARE].mean() if side == 0 else ordered[-RARE:].mean())
+        end = known.few(RARE, last=side != 0)
         end = round(end / codec.step) * codec.step if codec.step else end
         (low if side == 0 else high)[side] = min(max(end, low[side]), high[side])
     # validated anew: a copy would keep the cached ranges, which reach the extremes

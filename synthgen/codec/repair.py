@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,21 @@ class Combinations(BaseModel):
     counts: list[int]
 
 
-def observe(schema: Schema, values: Callable[[str], Any]) -> list[Combinations]:
-    """The combinations that the schema's rules speak of; those of fewer than 5 records only if all are."""
+def observe(schema: Schema, blocks: Iterable[Callable[[str], Any]]) -> list[Combinations]:
+    """The combinations that the schema's rules speak of; those of fewer than 5 records only if all are.
+
+    Args:
+        schema: with the rules.
+        blocks: of the table, each as a function from a column's name to its values.
+    """
+    rules = [rule for rule in schema.parsed_rules() if rule.kind == "combinations"]
+    tallies: list[Counter[tuple[Cell, ...]]] = [Counter() for _ in rules]
+    for values in blocks if rules else ():
+        for rule, tally in zip(rules, tallies, strict=True):
+            tally.update(zip(*(_cells(values(name)) for name in rule.columns), strict=True))
     found = []
-    for rule in schema.parsed_rules():
-        if rule.kind != "combinations":
-            continue
-        counts = Counter(zip(*(_cells(values(name)) for name in rule.columns), strict=True))
-        frequent = {c: n for c, n in counts.items() if n >= RARE} or dict(counts)
+    for rule, tally in zip(rules, tallies, strict=True):
+        frequent = {c: n for c, n in tally.items() if n >= RARE} or dict(tally)
         cells = [list(c) for c in frequent]
         found.append(Combinations(columns=list(rule.columns), cells=cells, counts=list(frequent.values())))
     return found

@@ -11,6 +11,8 @@ from synthgen.data.images import Images, ImageSchema, read_images
 from synthgen.data.marks import Mark, find_mark, mark, note_of_mark
 from synthgen.data.pictures_out import ImageWriter, check_image_output, write_sheet
 from synthgen.data.pictures_tar import TarWriter, tarred
+from synthgen.data.plan import open_table
+from synthgen.data.stream import TableStream
 from synthgen.data.table import ENDINGS, Table, TableWriter, as_table, check_output, read_table
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect, Schema, unescaped
@@ -23,12 +25,14 @@ __all__ = [
     "Images",
     "Mark",
     "Table",
+    "TableStream",
     "as_dataset",
     "as_table",
     "check_place",
     "find_mark",
     "mark",
     "note_of_mark",
+    "open_table",
     "read",
     "write",
     "write_sheet",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
 import io
 import re
 import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -16,12 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from synthgen.data.formulas import unescape_table
-from synthgen.data.limits import gunzip
+from synthgen.data.formulas import unescape, unescape_names
 from synthgen.errors import SynthgenError
+from synthgen.memory import check_unpacked
 from synthgen.schema import Dialect
 
 DELIMITERS = ",;\t|"
+HEAD = 200_000  # characters that the dialect is found in
+ROWS = 10_000  # taken apart together where Arrow cannot
 _FOREIGN = {b"PK\x03\x04": "a zip or Excel file", b"\xd0\xcf\x11\xe0": "an old Excel file", b"%PDF": "a PDF"}
 _FOREIGN |= {b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"\x7fELF": "a program"}
 
@@ -37,60 +43,217 @@ def read_csv(path: Path, told: Dialect | None = None, escaped: bool = True) -> t
     Raises:
         SynthgenError: the file is empty, binary, ragged, or not in the encoding told.
     """
-    raw = _bytes(path)
-    for magic, what in _FOREIGN.items():
-        if raw.startswith(magic):
-            raise SynthgenError(f"{path} is {what}; save the table as .csv or .parquet")
-    encoding = told.encoding if told else _find_encoding(raw, path)
+    file = CsvFile.open(path, told, escaped)
+    return pa.concat_tables(file.blocks(1 << 26)), file.dialect
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV file whose bytes were all looked at once: how it is written, the names of its columns, and its cells."""
+
+    path: Path
+    dialect: Dialect
+    names: tuple[str, ...]
+    quoted: bool  # whether a quote occurs
+    characters: int  # in all
+
+    @classmethod
+    def open(cls, path: Path, told: Dialect | None = None, escaped: bool = True) -> Self:
+        """Find out how a file is written where it is not told; arguments and errors are those of `read_csv`."""
+        with _opened(path) as file:
+            start = file.read(8)
+        for magic, what in _FOREIGN.items():
+            if start.startswith(magic):
+                raise SynthgenError(f"{path} is {what}; save the table as .csv or .parquet")
+        encoding = told.encoding if told else _find_encoding(path)
+        seen, head, count = set[str](), "", 0
+        for text in _texts(path, encoding):
+            if "\x00" in text:
+                raise SynthgenError(f"{path} is a binary file, no table of text")
+            seen |= {c for c in "\"'" if c in text} | set(text.lstrip()[:1])
+            count += len(text)
+            head += text[: HEAD - len(head)]
+            if told and told.quote in text:
+                seen.add(told.quote)
+        if not seen:
+            raise SynthgenError(f"{path} is empty")
+        dialect = told or _find_dialect(head, encoding)
+        try:
+            header = next(row for row in _reader(_lines(path, encoding), dialect) if row)
+        except (StopIteration, csv.Error) as error:
+            raise SynthgenError(f"{path} has no header line that can be read: {error}") from error
+        names = [name.strip() for name in header]
+        if not escaped:
+            dialect = dialect.model_copy(update={"escaped": False})
+        if dialect.escaped:
+            names = unescape_names(names)
+        return cls(path, dialect, tuple(names), dialect.quote in seen, count)
+
+    def blocks(self, size: int) -> Iterator[pa.Table]:
+        """The cells as strings, about so many bytes of text at a time.
+
+        Raises:
+            SynthgenError: a line has other fields than the header.
+        """
+        skip = 1  # the header
+        for block in self._by_hand() if self.dialect.space and self.quoted else self._by_arrow(size):
+            rows = block.slice(skip)
+            skip -= block.num_rows - rows.num_rows
+            cells = [unescape(c) for c in rows.columns] if self.dialect.escaped else rows.columns
+            yield pa.table(cells, names=list(self.names))  # here the cells of all CSV files come by
+
+    def _by_arrow(self, size: int) -> Iterator[pa.Table]:
+        names = [f"f{i}" for i in range(len(self.names))]
+        stream = pa.PythonFile(io.BufferedReader(_Recoded(_texts(self.path, self.dialect.encoding))), "r")
+        try:
+            for batch in self._reading(stream, names, size):
+                columns = [pc.utf8_ltrim(c, " ") for c in batch.columns] if self.dialect.space else batch.columns
+                yield pa.table(columns, names=names)
+        except pa.ArrowInvalid as error:
+            if "straddling" in str(error):
+                text = f"{self.path} holds a record of more than {size >> 20} MiB, or a quote that is not closed"
+                raise SynthgenError(f"{text}; correct it, or save the table as .parquet") from error
+            raise SynthgenError(self._where_ragged() or f"{self.path}: {error}") from error
+
+    def _reading(self, stream: pa.NativeFile, names: list[str], size: int) -> pacsv.CSVStreamingReader:
+        return pacsv.open_csv(
+            stream,
+            pacsv.ReadOptions(column_names=names, block_size=size),
+            pacsv.ParseOptions(
+                delimiter=self.dialect.delimiter,
+                quote_char=self.dialect.quote,
+                newlines_in_values=self.quoted,
+                ignore_empty_lines=len(names) > 1,
+            ),
+            pacsv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=False,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def _by_hand(self) -> Iterator[pa.Table]:
+        """Row by row, since Arrow knows no quotes that follow a blank."""
+        names = [f"f{i}" for i in range(len(self.names))]
+        rows = (row for row in _reader(_lines(self.path, self.dialect.encoding), self.dialect) if row)
+        while part := list(islice(rows, ROWS)):
+            if any(len(row) != len(names) for row in part):
+                raise SynthgenError(self._where_ragged() or f"{self.path} is ragged")
+            yield pa.table([pa.array(column, pa.string()) for column in zip(*part, strict=True)], names=names)
+
+    def _where_ragged(self) -> str | None:
+        """The first line whose number of fields differs from the header's."""
+        reader = _reader(_lines(self.path, self.dialect.encoding), self.dialect)
+        start = 1
+        with contextlib.suppress(csv.Error):
+            for row in reader:
+                if row and len(row) != len(self.names):
+                    return (
+                        f"{self.path}, line {start}: {len(row)} fields where the header has {len(self.names)} "
+                        f"(delimiter {self.dialect.delimiter!r}); correct it, or tell the delimiter with --delimiter"
+                    )
+                start = reader.line_num + 1
+        return None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, those inside where it is gzipped."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            yield gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[misc]
+        except (OSError, EOFError, zlib.error) as error:
+            if not zipped:
+                raise
+            raise SynthgenError(f"{path} is a damaged gzip file: {error}") from error
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    size = 0
+    with _opened(path) as file:
+        while chunk := file.read(1 << 20):
+            size += len(chunk)
+            if isinstance(file, gzip.GzipFile):
+                check_unpacked(path, size)
+            yield chunk
+
+
+def _texts(path: Path, encoding: str) -> Iterator[str]:
+    """The text of a file, piece by piece, without the mark of its encoding."""
     try:
-        text = raw.decode(encoding).removeprefix("\ufeff")
-    except (UnicodeDecodeError, LookupError) as error:
+        decoder = codecs.getincrementaldecoder(encoding)()
+    except LookupError as error:
         raise SynthgenError(f"{path} is not in encoding {encoding}: {error}") from error
-    if not text.strip():
-        raise SynthgenError(f"{path} is empty")
-    if "\x00" in text:
-        raise SynthgenError(f"{path} is a binary file, no table of text")
-    dialect = told or _find_dialect(text, encoding)
-    dialect = dialect.model_copy(update={"escaped": dialect.escaped and escaped})
-    table = _parse(text, dialect, path)
-    return unescape_table(table) if dialect.escaped else table, dialect
+    first = True
+    for chunk in chain(_chunks(path), [b""]):
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            raise SynthgenError(f"{path} is not in encoding {encoding}: {error}") from error
+        if text:
+            yield text.removeprefix("\ufeff") if first else text
+            first = False
 
 
-def _bytes(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if not raw.startswith(b"\x1f\x8b"):
-        return raw
-    try:
-        return gunzip(raw, path)
-    except (EOFError, zlib.error) as error:
-        raise SynthgenError(f"{path} is a damaged gzip file: {error}") from error
+class _Recoded(io.RawIOBase):
+    """Texts as a file in UTF-8."""
+
+    def __init__(self, texts: Iterator[str]) -> None:
+        self._texts, self._rest = texts, b""
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer."""
+        self._rest = self._rest or next(self._texts, "").encode()
+        some, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(some)] = some
+        return len(some)
 
 
-def _find_encoding(raw: bytes, path: Path) -> str:
+def _lines(path: Path, encoding: str) -> Iterable[str]:
+    return io.TextIOWrapper(io.BufferedReader(_Recoded(_texts(path, encoding))), "utf-8", newline="")
+
+
+def _find_encoding(path: Path) -> str:
     """UTF-16 by its mark or its zeros, else UTF-8 if it is valid, else Windows-1252."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    with _opened(path) as file:
+        head = file.read(1000)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    head = raw[:1000]
     if len(head) >= 4 and head[1::2].count(0) > 0.4 * len(head) > 4 * head[::2].count(0):
         return "utf-16-le"
     if len(head) >= 4 and head[::2].count(0) > 0.4 * len(head) > 4 * head[1::2].count(0):
         return "utf-16-be"
     if 0 in head:
         raise SynthgenError(f"{path} is a binary file, no table of text")
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        raw.decode("utf-8")
-        return "utf-8-sig" if raw.startswith(b"\xef\xbb\xbf") else "utf-8"
+        for chunk in chain(_chunks(path), [b""]):
+            decoder.decode(chunk, final=not chunk)
+        return "utf-8-sig" if head.startswith(b"\xef\xbb\xbf") else "utf-8"
     except UnicodeDecodeError:
-        return "cp1252" if not any(b in raw for b in b"\x81\x8d\x8f\x90\x9d") else "latin-1"
+        windows = not any(b in chunk for chunk in _chunks(path) for b in b"\x81\x8d\x8f\x90\x9d")
+        return "cp1252" if windows else "latin-1"
 
 
 def _find_dialect(text: str, encoding: str) -> Dialect:
     """The delimiter that cuts the first lines into the most fields, the same number in each."""
-    head = text[:200_000]
+    head = text[:HEAD]
     quote = "'" if re.match(r"'(?:[^']|'')*' ?(?:[,;\t|]|\r?\n)", head) else '"'  # not that before a formula
     best, fields = ",", 0
     for delimiter in DELIMITERS:
-        rows = list(zip(range(200), _reader(head, Dialect(delimiter=delimiter, quote=quote, space=True)), strict=False))
+        rows = list(
+            zip(
+                range(200),
+                _reader(io.StringIO(head, newline=""), Dialect(delimiter=delimiter, quote=quote, space=True)),
+                strict=False,
+            )
+        )
         sizes = [len(row) for _, row in rows if row][: max(1, len(rows) - 1)]  # the last may be cut off
         regular = sum(s == sizes[0] for s in sizes) / len(sizes) if sizes else 0
         if sizes and sizes[0] > 1 and regular > 0.9 and sizes[0] > fields:
@@ -110,66 +273,9 @@ def _blank_follows(lines: list[str], delimiter: str, quote: str) -> bool:
     return all(piece.startswith(" ") for piece in pieces)
 
 
-def _reader(text: str, dialect: Dialect) -> Any:
+def _reader(lines: Iterable[str], dialect: Dialect) -> Any:
     csv.field_size_limit(1 << 24)
-    return csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote,
-        skipinitialspace=dialect.space,
-    )
-
-
-def _parse(text: str, dialect: Dialect, path: Path) -> pa.Table:
-    try:
-        header = next(row for row in _reader(text, dialect) if row)
-    except (StopIteration, csv.Error) as error:
-        raise SynthgenError(f"{path} has no header line that can be read: {error}") from error
-    names = [f"f{i}" for i in range(len(header))]
-    if dialect.space and dialect.quote in text:  # Arrow knows no quotes that follow a blank
-        rows = [row for row in _reader(text, dialect) if row]
-        if ragged := _where_ragged(text, dialect, len(header), path):
-            raise SynthgenError(ragged)
-        cells = [pa.array(column, pa.string()) for column in zip(*rows[1:], strict=True)]
-        cells = cells or [pa.array([], pa.string()) for _ in header]
-        return pa.table(cells, names=names).rename_columns([name.strip() for name in header])
-    try:
-        columns = pacsv.read_csv(
-            pa.BufferReader(text.encode()),
-            pacsv.ReadOptions(column_names=names, block_size=1 << 26),
-            pacsv.ParseOptions(
-                delimiter=dialect.delimiter,
-                quote_char=dialect.quote,
-                newlines_in_values=dialect.quote in text,
-                ignore_empty_lines=len(header) > 1,
-            ),
-            pacsv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                strings_can_be_null=False,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise SynthgenError(_where_ragged(text, dialect, len(header), path) or f"{path}: {error}") from error
-    data = columns.slice(1)
-    if dialect.space:
-        data = pa.table([pc.utf8_ltrim(c, " ") for c in data.columns], names=names)
-    return data.rename_columns([name.strip() for name in header])
-
-
-def _where_ragged(text: str, dialect: Dialect, width: int, path: Path) -> str | None:
-    """The first line whose number of fields differs from the header's."""
-    reader = _reader(text, dialect)
-    start = 1
-    with contextlib.suppress(csv.Error):
-        for row in reader:
-            if row and len(row) != width:
-                return (
-                    f"{path}, line {start}: {len(row)} fields where the header has {width} "
-                    f"(delimiter {dialect.delimiter!r}); correct the line, or tell the delimiter with --delimiter"
-                )
-            start = reader.line_num + 1
-    return None
+    return csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, skipinitialspace=dialect.space)
 
 
 class CsvWriter:

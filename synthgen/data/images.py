@@ -38,11 +38,14 @@ from synthgen.data.pictures_in import (
     source,
 )
 from synthgen.errors import ResourceError, SynthgenError, near
+from synthgen.memory import show_size
 
 Mode = Literal["L", "LA", "RGB", "RGBA"]
 
 MAX_SIDE = 4096
 MAX_MEMORY = 16 << 30
+FIT_BASE = 700 << 20  # bytes of what a fit of images holds besides them
+FIT_BYTE = 12  # bytes for each of the images': once as it is, and as numbers of four bytes, which generators copy
 KEPT_SIDE = 64  # images of one size up to this are left as they are
 
 
@@ -129,6 +132,7 @@ def read_images(
     schema: ImageSchema | None = None,
     report: Callable[[float], None] | None = None,
     form: ImageSchema | None = None,
+    memory: int | None = None,
 ) -> Images:
     """Read the images of a folder or a `.zip` of one, in the order of their paths.
 
@@ -143,6 +147,7 @@ def read_images(
         schema: a model's, whose mode, size and classes the images get.
         report: called with the share done.
         form: the mode and size that images get, whatever theirs; their classes are then the paths of their folders.
+        memory: bytes that this process may hold when the images are fitted, where they are to be.
 
     Raises:
         SynthgenError: there is no image, none that can be read, a class that `schema` lacks, or a hostile zip.
@@ -157,6 +162,8 @@ def read_images(
         reading = _Reading(files, strict, report or (lambda done: None))
         headers = reading.headers(list(classes))
         target = schema or form or _common(headers, size)
+        if memory is not None:
+            _check_fit(len(headers), target, memory)
         if schema and schema.classes:
             _check_classes(files.path, schema, {classes[h.name]: h.name for h in headers})
         pixels, kept, opaque = reading.pixels(headers, target, aspect)
@@ -370,6 +377,16 @@ def _room(n: int, schema: ImageSchema) -> NDArray[np.uint8]:
         return np.empty(shape, np.uint8)
     except MemoryError as error:
         raise ResourceError(f"{text}, which this machine has not; choose a smaller --size") from error
+
+
+def _check_fit(n: int, schema: ImageSchema, memory: int) -> None:
+    """Raise ResourceError where a fit of n images would need more memory than allowed, before they are read."""
+    need = FIT_BASE + FIT_BYTE * n * schema.height * schema.width * schema.channels
+    if need > memory:
+        raise ResourceError(
+            f"a fit of {n} images of {schema.width} x {schema.height} pixels needs about {show_size(need)}, more than "
+            f"{show_size(memory)} allowed; choose a smaller --size, fewer images, or allow more with --memory"
+        )
 
 
 def _notes(kept: list[Header], target: ImageSchema, aspect: Aspect, why: str) -> Iterator[str]:

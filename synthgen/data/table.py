@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 from synthgen.data.cells import render
 from synthgen.data.csv import CsvWriter, read_csv
 from synthgen.data.formulas import escape, escape_names
-from synthgen.data.limits import check_size
 from synthgen.data.marks import Mark, with_mark
 from synthgen.errors import ResourceError, SynthgenError
 from synthgen.files import replacing
+from synthgen.memory import check_size
 from synthgen.schema import Dialect, Schema, infer_schema
 
+EMPTY = "the table has a header but no rows"
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
@@ -105,7 +106,7 @@ def as_table(data: Any) -> Table:
     if isinstance(data, pd.DataFrame):
         names = [str(c) for c in data.columns]
         frame = data.set_axis(names, axis=1)
-        _check_names(names)
+        check_names(names)
         try:
             arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -118,17 +119,33 @@ def as_table(data: Any) -> Table:
 
 def read_table(path: Path, dialect: Dialect | None = None, raw: bool = False) -> Table:
     """Read a `.csv`, `.csv.gz` or `.parquet` file; `raw`: the cells of a CSV as they are."""
+    with reading(path):
+        if is_parquet(path):
+            return _checked(_read_parquet(path))
+        data, found = read_csv(path, dialect, escaped=not raw)
+        return _checked(data, found)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file holds Parquet, or says so."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1" or path.suffix == ".parquet"
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block that reads a table's file, and says what is wrong with it.
+
+    Raises:
+        SynthgenError: it is not there, a folder, damaged, or cannot be read.
+        ResourceError: it needs more memory than there is.
+    """
     if not path.exists():
         raise SynthgenError(f"there is no file {path}")
     if path.is_dir():
         raise SynthgenError(f"{path} is a folder, a table was expected: a file that ends in {', '.join(ENDINGS)}")
     try:
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head == b"PAR1" or path.suffix == ".parquet":
-            return _checked(_read_parquet(path))
-        data, found = read_csv(path, dialect, escaped=not raw)
-        return _checked(data, found)
+        yield
     except pa.ArrowMemoryError as error:
         raise ResourceError(f"{path} needs more memory than there is; take fewer rows or columns") from error
     except (pa.ArrowException, UnicodeError) as error:
@@ -150,13 +167,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _checked(data: pa.Table, dialect: Dialect | None = None, frame: dict[str, str] | None = None) -> Table:
-    _check_names(data.column_names)
+    check_names(data.column_names)
     if data.num_rows == 0:
-        raise SynthgenError("the table has a header but no rows")
+        raise SynthgenError(EMPTY)
     return Table(data.combine_chunks(), dialect, frame)
 
 
-def _check_names(names: list[str]) -> None:
+def check_names(names: list[str]) -> None:
+    """Raise SynthgenError where a column has no name, or two have the same."""
     for name in names:
         if not name.strip():
             raise SynthgenError(f"column {names.index(name) + 1} has no name; give every column one")

@@ -488,7 +488,7 @@ def test_persons_are_protected_in_the_cards_words(tmp_path):
     facts = release(fitted, tmp_path / "b", 300)
     card = (tmp_path / "b/README.md").read_text("utf-8")
     assert "person-level differential privacy, ε = 5" in card
-    assert "Whether any one person's records were in the real data" in card
+    assert "depends on any one person's records only so far" in card
     assert "A factor of 148.42 is large" in card
     record = next(c for c in fitted.certificate["queries"] if c["what"] == "labels of 'town'")
     town = next(d for d in facts.distances if d.column == "town")

@@ -15,6 +15,7 @@ from synthgen.schema import Column, Dialect, Schema
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
 VERSION = "1.0.0"
+STANDARD = {"delimiter", "quote", "encoding", "space", "newline"}  # of a dialect, as Table Dialect knows it too
 
 
 def datapackage(facts: Facts) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def datapackage(facts: Facts) -> dict[str, Any]:
 def _resource(facts: Facts, file: File) -> dict[str, Any]:
     schema = facts.schema
     dialect = (schema.csv if isinstance(schema, Schema) else None) or Dialect()
+    further = {name: value for name, value in dialect.model_dump().items() if name not in STANDARD}
     return {
         "name": "records" if file.path == CSV else IMAGES,
         "path": file.path,
@@ -58,6 +60,7 @@ def _resource(facts: Facts, file: File) -> dict[str, Any]:
         "hash": f"sha256:{file.sha256}",
         "dialect": {"delimiter": dialect.delimiter, "quoteChar": dialect.quote, "lineTerminator": dialect.newline},
         "schema": table_schema(schema),
+        **({"synthgen": further} if further else {}),  # what else its cells went through, such as escapes
     }
 
 

@@ -79,7 +79,9 @@ def test_no_command_tries_to_reach_the_network(tmp_path):
     people = make_people(900).drop(columns=["id", "joined"])
     people[:600].to_csv(tmp_path / "real.csv", index=False)
     people[600:].to_csv(tmp_path / "held.csv", index=False)
-    pictures = str(draw_pictures(tmp_path / "pictures"))
+    pictures = draw_pictures(tmp_path / "pictures")
+    for file in pictures.glob("*/*[5-9].png"):
+        file.unlink()  # features of few images are no less looked for
     real, held, model, new = (str(tmp_path / name) for name in ("real.csv", "held.csv", "model", "new.csv"))
     budget = ["--epsilon", "3", "--delta", "1e-6"]
     quick = ["-g", "vae", "-s", "steps=5"]
@@ -101,9 +103,9 @@ def test_no_command_tries_to_reach_the_network(tmp_path):
         ["verify", f"{model}-dp", "--ledger", str(tmp_path / "ledger"), "--page", str(tmp_path / "proof.html")],
         ["generate", f"{model}-dp", "-n", "30", "-o", f"{new}.gz"],
         ["audit", real, "-g", "marginals", *budget, "--canaries", "20", "--preparations", "4"],
-        ["fit", pictures, "-o", f"{model}-pictures", *quick, "-s", "width=8"],
-        ["generate", f"{model}-pictures", "-n", "60", "-o", str(tmp_path / "drawn")],
-        ["report", pictures, str(tmp_path / "drawn"), "-o", str(tmp_path / "images.html")],
+        ["fit", str(pictures), "-o", f"{model}-pictures", *quick, "-s", "width=8"],
+        ["generate", f"{model}-pictures", "-n", "30", "-o", str(tmp_path / "drawn")],
+        ["report", str(pictures), str(tmp_path / "drawn"), "-o", str(tmp_path / "images.html")],
     ]
     (tmp_path / "commands.json").write_text(json.dumps(commands))
     calls = tmp_path / "calls"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 
 from synthgen.codec.categorical import Ints
@@ -28,6 +28,13 @@ class Context(BaseModel):
     names: list[str] = []
     codes: list[list[int]] = []
     counts: list[int] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        shaped = len(self.codes) == len(self.counts) and all(len(row) == len(self.names) for row in self.codes)
+        if not shaped or min(self.counts, default=0) < 0 or (self.codes and not sum(self.counts)):
+            raise ValueError("the frequencies of what can be given contradict each other")
+        return self
 
     @classmethod
     def count(cls, names: list[str], blocks: Iterable[Ints]) -> Self:

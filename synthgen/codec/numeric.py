@@ -37,16 +37,16 @@ class Numeric(BaseModel):
     tail of mean `below` or `above`. Values lie on a grid of `step` where it is not 0.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["numeric"] = "numeric"
     low: list[float]
     high: list[float]
     mass: list[float]
-    missing: float = 0.0
-    step: float = 0.0
-    below: float = 0.0
-    above: float = 0.0
+    missing: float = Field(0.0, ge=0)
+    step: float = Field(0.0, ge=0)
+    below: float = Field(0.0, ge=0)
+    above: float = Field(0.0, ge=0)
     minimum: float | None = None
     maximum: float | None = None
     spread: float = Field(1.0, gt=0)

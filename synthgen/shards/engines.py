@@ -20,6 +20,7 @@ from synthgen.data import Dataset
 from synthgen.devices import one_thread
 from synthgen.errors import Interrupted, ResourceError
 from synthgen.shards.make import Part, Shards, load, read_given
+from synthgen.shards.plan import file_hash
 
 Engine = Literal["processes", "ray"]
 Report = Callable[[float], None]
@@ -87,14 +88,14 @@ def draw(
     Raises:
         ResourceError: a worker died.
     """
-    known = fingerprint(model)
+    known, rows = fingerprint(model), file_hash(given) if isinstance(given, Path) else ""
     chunks = iter(range(-(-n // load(model, device, known).codec.chunk)))
     waiting: deque[Future[Dataset]] = deque()
     try:
         with _pool(workers) as pool:
             while True:
                 for k in chunks:
-                    waiting.append(_submit(pool, _chunk, model, known, device, n, seed, given, k))
+                    waiting.append(_submit(pool, _chunk, model, known, device, n, seed, given, rows, k))
                     if len(waiting) > workers:
                         break
                 if not waiting:
@@ -105,11 +106,11 @@ def draw(
 
 
 def _chunk(
-    model: Path, known: str, device: str, n: int, seed: int, given: Mapping[str, Any] | Path | None, k: int
+    model: Path, known: str, device: str, n: int, seed: int, given: Mapping[str, Any] | Path | None, rows: str, k: int
 ) -> Dataset:
-    rows = read_given(given) if isinstance(given, Path) else given
+    held = read_given(given, rows) if isinstance(given, Path) else given
     with one_thread():
-        return next(load(model, device, known).stream(n, seed=seed, given=rows, only=range(k, k + 1)))
+        return next(load(model, device, known).stream(n, seed=seed, given=held, only=range(k, k + 1)))
 
 
 def _processes(shards: Shards, left: list[int], workers: int | None, share: Report) -> Iterator[Part]:

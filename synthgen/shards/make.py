@@ -99,7 +99,7 @@ class Shards:
             given=dict(given or {}),
             given_file=file_hash(Path(given_file)) if given_file else "",
         )
-        synthesizer.check_given(read_given(Path(given_file)) if given_file else given)
+        synthesizer.check_given(read_given(Path(given_file), plan.given_file) if given_file else given)
         _claim(Path(out), plan)
         return cls(Path(model), Path(out), plan, Path(given_file) if given_file else None)
 
@@ -135,7 +135,7 @@ class Shards:
         synthesizer = load(self.model, plan.device, plan.model)
         if self.given_file is not None and file_hash(self.given_file) != plan.given_file:
             raise SynthgenError(f"{self.given_file} was changed since the shards were begun")
-        given = read_given(self.given_file) if self.given_file is not None else plan.given
+        given = read_given(self.given_file, plan.given_file) if self.given_file is not None else plan.given
         records = plan.records(shard)
         with one_thread():
             parts = synthesizer.stream(plan.n, seed=plan.seed, given=given, only=plan.held(shard))
@@ -149,12 +149,14 @@ class Shards:
 
 
 def load(model: Path, device: str, known: str = "") -> Synthesizer:
-    """A model, once for all parts that a process makes.
+    """A model: where it is known by its fingerprint, once for all parts that a process makes.
 
     Raises:
-        SynthgenError: there is none, or it is not the one that is known by its fingerprint.
+        SynthgenError: there is none, it is damaged, or not the one that is known.
     """
     found = fingerprint(model)
+    if not known:
+        _load.cache_clear()  # to be looked at anew
     if known not in ("", found):
         raise SynthgenError(f"the model {model} was changed since the shards were begun")
     return _load(model, device, found)
@@ -166,8 +168,8 @@ def _load(model: Path, device: str, fingerprint: str) -> Synthesizer:
 
 
 @lru_cache(maxsize=1)
-def read_given(path: Path) -> Table:
-    """A table of values to hold, once for all parts that a process makes."""
+def read_given(path: Path, known: str) -> Table:
+    """A table of values to hold, known by its hash, once for all parts that a process makes."""
     return read_table(path)
 
 

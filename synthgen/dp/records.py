@@ -86,7 +86,8 @@ class PrivateRecords:
         """The same records, each encoded on its own."""
         made = (encoder.encode(self.known[0]), self.known[1])
         with self._alone(encoder.encode):
-            return self._like(encoder.encode(self._x), self._c, encoder.space, made)
+            x = encoder.encode(self._x) if len(self._x) else made[0][:0]  # one of several processes, before its share
+            return self._like(x, self._c, encoder.space, made)
 
     @contextlib.contextmanager
     def _alone(self, function: Callable[..., Tensor]) -> Iterator[None]:

@@ -123,7 +123,7 @@ def test_exactly_the_classes_that_were_asked_for_are_drawn(generator, together):
 def test_ids_of_drawn_rows_are_new_and_distinct():
     frame = rare_table().assign(id=[f"P{i:04d}" for i in range(200)])
     frame.loc[:59, "y"] = "c"
-    made = augmented(frame, "y", rounds=0)
+    made = augmented(frame, "y")
     assert made.groupby("y").size().nunique() == 1
     assert made["id"].is_unique
 
@@ -326,14 +326,14 @@ def test_the_mark_avoids_names_that_are_taken():
 
 def test_a_csv_keeps_its_real_lines_and_gets_marked_ones(command, rare_csv, tmp_path):
     out = tmp_path / "out.csv"
-    told = command("augment", rare_csv, "--target", "y", "-o", out, "--no-measure", "-s", "rounds=0", "--json")
+    told = command("augment", rare_csv, "--target", "y", "-o", out, "--no-measure", "--json")
     assert told.code == 0, told.err
     real, made = rare_csv.read_text().splitlines(), out.read_text().splitlines()
     assert made[: len(real)] == [f"{real[0]},synthetic", *(f"{line},0" for line in real[1:])]
     assert all(line.endswith("b,1") for line in made[len(real) :])
     assert json.loads(told.out)["added"] == {"b": 140} == {"b": len(made) - len(real)}
     again = tmp_path / "again.csv"
-    command("augment", rare_csv, "--target", "y", "-o", again, "--no-measure", "-s", "rounds=0")
+    command("augment", rare_csv, "--target", "y", "-o", again, "--no-measure")
     assert again.read_bytes() == out.read_bytes()
 
 
@@ -342,7 +342,7 @@ def test_the_mark_is_written_as_the_table_writes_truths(command, tmp_path):
     frame["synthetic"] += np.arange(200)
     path, out = tmp_path / "in.csv", tmp_path / "out.csv"
     frame.to_csv(path, sep=";", index=False)
-    assert command("augment", path, "--target", "y", "-o", out, "--no-measure", "-s", "rounds=0").code == 0
+    assert command("augment", path, "--target", "y", "-o", out, "--no-measure").code == 0
     made = pd.read_csv(out, sep=";", dtype=str)
     assert made["synthetic_2"].tolist() == ["False"] * 200 + ["True"] * 140
 
@@ -356,7 +356,7 @@ def test_parquet_keeps_its_types(command, tmp_path, target):
     frame["y"] = pd.Categorical(np.where(rare, "b", "a")) if target == "category" else frame["y"]
     path, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
     frame.to_parquet(path)
-    told = command("augment", path, "--target", "y", "-o", out, "--no-measure", "-s", "rounds=0")
+    told = command("augment", path, "--target", "y", "-o", out, "--no-measure")
     assert told.code == 0, told.err
     before, after = pq.read_table(path), pq.read_table(out)
     types = {f.name: f.type for f in after.schema}
@@ -369,7 +369,7 @@ def test_parquet_keeps_its_types(command, tmp_path, target):
 
 def test_frames_come_back_as_frames():
     frame = rare_table()
-    made = augmented(frame, "y", {"b": 12}, rounds=0)
+    made = augmented(frame, "y", {"b": 12})
     assert made["synthetic"].tolist() == [False] * 200 + [True] * 12
     pd.testing.assert_frame_equal(made.drop(columns="synthetic")[:200], frame, check_dtype=False)
 
@@ -379,7 +379,7 @@ def test_rows_without_a_class_stay(command, tmp_path):
     frame.loc[:4, "y"] = None
     path, out = tmp_path / "in.csv", tmp_path / "out.csv"
     frame.to_csv(path, index=False)
-    told = command("augment", path, "--target", "y", "-o", out, "--no-measure", "-s", "rounds=0", "--strategy", "9")
+    told = command("augment", path, "--target", "y", "-o", out, "--no-measure", "--strategy", "9")
     assert told.code == 0, told.err
     assert "5 rows without a value of 'y'" in told.err
     made = pd.read_csv(out)
@@ -468,7 +468,7 @@ def test_images_are_measured_with_a_network(pictures, monkeypatch):
 @pytest.mark.slow
 def test_the_command_measures_and_says_that_there_is_no_gain(command, rare_csv, tmp_path):
     out = tmp_path / "out.csv"
-    told = command("augment", rare_csv, "--target", "y", "-o", out, "--folds", "3", "--repeats", "1", "-s", "rounds=5")
+    told = command("augment", rare_csv, "--target", "y", "-o", out, "--folds", "3", "--repeats", "1")
     assert told.code == 0, told.err
     assert told.out.startswith("no gain: train on your own rows")
     assert "class 'b', which 30 of 200 have" in told.out

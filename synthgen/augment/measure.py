@@ -36,7 +36,7 @@ def does_it_help(
     data: Any,
     target: str | None = None,
     strategy: Any = "balance",
-    generator: Any = "trees",
+    generator: Any = "gmm",
     *,
     folds: int = 5,
     repeats: int = 2,

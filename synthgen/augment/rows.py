@@ -91,7 +91,7 @@ def augmented(
     data: Any,
     target: str | None = None,
     strategy: str | int | Mapping[str, int] = "balance",
-    generator: str = "trees",
+    generator: str = "gmm",
     *,
     mark: str | None = None,
     seed: int = 0,

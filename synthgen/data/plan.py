@@ -28,7 +28,7 @@ from synthgen.schema import Dialect, Schema
 BASE = 768 << 20  # Python, PyTorch and the other libraries, and what a fit needs however few the rows
 CELL = 60  # bytes of a cell that is encoded and fitted
 OBJECT = 100  # bytes of a distinct cell and its count, besides its text
-SKETCH = 40 << 20  # bytes that count a column of more distinct cells
+SKETCH = 40 << 20  # bytes that tell which ids and words a column of texts holds, in another pass
 MOST = 1 << 20  # records in memory: more teach a generator little, and take it long
 FEWEST = 1 << 14
 
@@ -115,7 +115,7 @@ def _tally(cells: pa.ChunkedArray, cap: int, rows: int) -> int:
     seen = pc.count_distinct(cells).as_py()
     if few := seen <= len(cells) / 20:  # they soon come again
         cap = min(cap, 4 * seen)
-    sketch = 0 if few or rows <= cap else SKETCH  # of what is counted in another pass
+    sketch = SKETCH if pa.types.is_string(cells.type) and not few and rows > cap else 0
     return int(min(cap, rows) * (OBJECT + 4 * cells.nbytes / len(cells))) + sketch
 
 

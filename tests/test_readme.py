@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"^```(sh|python) run\n(.*?)^```", README, re.M | re.S)
 
 
 def test_there_is_a_block_of_each_kind():
-    assert sorted(kind for kind, _ in BLOCKS) == ["python", "python", "sh", "sh"]
+    assert sorted(kind for kind, _ in BLOCKS) == ["python", "python", "sh", "sh", "sh", "sh"]
 
 
 @pytest.mark.slow

@@ -107,7 +107,9 @@ def made(model, tmp_path_factory):
 def drawn(tmp_path_factory):
     """A release of pictures."""
     folder = tmp_path_factory.mktemp("release")
-    fitted = Synthesizer("gmm").fit(draw_pictures(folder / "raw"), budget=Budget(40.0, 1e-4))  # so much that all classes are found
+    fitted = Synthesizer("gmm").fit(
+        draw_pictures(folder / "raw"), budget=Budget(40.0, 1e-4)
+    )  # so much that all classes are found
     release(fitted, folder / "shapes", 30, terms=Terms(licence="CC-BY-4.0", date="2026-01-31"))
     return folder / "shapes"
 

@@ -65,7 +65,7 @@ def _table(folder: Path, fitted: Fitted, n: int, seed: int, shards: int, seen: S
     numbered = enumerate(fitted.stream(n, seed=seed))
     with TableWriter(folder / CSV, form) as text:
         for shard, parts in groupby(numbered, key=lambda pair: pair[0] * shards // chunks):
-            with TableWriter(folder / parquet_name(shard, shards), form) as output:
+            with TableWriter(folder / parquet_name(shard, shards), form, fitted.mark) as output:
                 for _, part in parts:
                     assert isinstance(part, Table)
                     output.write(part)
@@ -82,7 +82,7 @@ def parquet_name(shard: int, shards: int) -> str:
 
 def _images(folder: Path, fitted: Fitted, n: int, seed: int, seen: Seen, report: Report) -> ImageSchema:
     schema: ImageSchema = fitted.codec.dataset_schema
-    with ImageWriter(folder / IMAGES, schema) as output:
+    with ImageWriter(folder / IMAGES, schema, fitted.mark) as output:
         for part in fitted.stream(n, seed=seed):
             assert isinstance(part, Images)
             output.write(part)

@@ -9,7 +9,7 @@ from synthgen.errors import ResourceError, SynthgenError
 
 SHARE = 0.8  # of the free memory that is used where no one says
 RATIO = 100  # of what gzip packs; text seldom packs better, so that what is within it is never refused
-LEAST = 1 << 30  # bytes below which nothing is refused where no one says: small tables may just do
+LEAST = 2 << 30  # bytes below which nothing is refused where no one says: small tables may just do
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _GROUPS = Path("/sys/fs/cgroup")
 

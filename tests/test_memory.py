@@ -199,7 +199,7 @@ def test_images_that_would_not_fit_are_refused_before_they_are_read(tmp_path, co
     assert refused.code == 4
     assert "a fit of 60 images of 40 x 40 pixels needs about" in refused.err
     assert "choose a smaller --size, fewer images, or allow more with --memory" in refused.err
-    assert len(read_images(folder, memory=GIB)) == 60
+    assert len(read_images(folder, memory=2 * GIB)) == 60
 
 
 def test_a_table_of_nested_columns_is_refused_as_ever(tmp_path):

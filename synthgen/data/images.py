@@ -44,7 +44,7 @@ Mode = Literal["L", "LA", "RGB", "RGBA"]
 
 MAX_SIDE = 4096
 MAX_MEMORY = 16 << 30
-FIT_BASE = 700 << 20  # bytes of what a fit of images holds besides them
+FIT_BASE = 1280 << 20  # bytes of what a fit of images holds besides them
 FIT_BYTE = 12  # bytes for each of the images': once as it is, and as numbers of four bytes, which generators copy
 KEPT_SIDE = 64  # images of one size up to this are left as they are
 

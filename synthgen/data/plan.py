@@ -5,8 +5,8 @@ What a fit holds at its peak, in bytes, for n rows of d columns that take b byte
     in memory      BASE + n (2 b + CELL d)
     block by block BASE + BLOCK (4 b + CELL d) + tallies + r CELL d, for r records in memory
 
-The tallies hold up to CAP cells of each column that has many distinct ones, and twice while they are merged. The
-constants were measured on tables of 30 000 to 500 000 rows; an estimate is within about a third of what is held.
+The tallies hold up to CAP cells of each column that has many distinct ones, and twice while they are merged. On tables
+of 30 000 to 11 600 000 rows the estimate was 5 to 65 % above what was held.
 """
 
 from __future__ import annotations

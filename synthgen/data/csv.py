@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import contextlib
 import csv
 import gzip
 import io
 import re
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ HEAD = 200_000  # characters that the dialect is found in
 ROWS = 10_000  # taken apart together where Arrow cannot
 _FOREIGN = {b"PK\x03\x04": "a zip or Excel file", b"\xd0\xcf\x11\xe0": "an old Excel file", b"%PDF": "a PDF"}
 _FOREIGN |= {b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"\x7fELF": "a program"}
+# Arrow's threads give back what they read, for which they need Python: without this an early end would abort them
+atexit.register(time.sleep, 0.1)
 
 
 def read_csv(path: Path, told: Dialect | None = None, escaped: bool = True) -> tuple[pa.Table, Dialect]:
@@ -106,9 +110,10 @@ class CsvFile:
         names = [f"f{i}" for i in range(len(self.names))]
         stream = pa.PythonFile(io.BufferedReader(_Recoded(_texts(self.path, self.dialect.encoding))), "r")
         try:
-            for batch in self._reading(stream, names, size):
-                columns = [pc.utf8_ltrim(c, " ") for c in batch.columns] if self.dialect.space else batch.columns
-                yield pa.table(columns, names=names)
+            with self._reading(stream, names, size) as batches:
+                for batch in batches:
+                    columns = [pc.utf8_ltrim(c, " ") for c in batch.columns] if self.dialect.space else batch.columns
+                    yield pa.table(columns, names=names)
         except pa.ArrowInvalid as error:
             if "straddling" in str(error):
                 text = f"{self.path} holds a record of more than {size >> 20} MiB, or a quote that is not closed"

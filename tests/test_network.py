@@ -18,6 +18,7 @@ TALKS |= {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"
 RUNS = {"eval", "exec", "compile", "__import__", "system", "popen", "execv", "spawnv", "posix_spawn"}
 ALLOWED = {  # who else may import or call one of them, and why
     ("testing/common.py", "subprocess"): "an author's kit starts a second Python to see that both draw alike",
+    ("release/croissant.py", "urllib"): "quotes an address, and opens none",
 }
 
 SITE = """
@@ -102,6 +103,9 @@ def test_no_command_tries_to_reach_the_network(tmp_path):
         ["fit", real, "-o", f"{model}-dp", "-g", "marginals", *budget, "--ledger", str(tmp_path / "ledger")],
         ["verify", f"{model}-dp", "--ledger", str(tmp_path / "ledger"), "--page", str(tmp_path / "proof.html")],
         ["generate", f"{model}-dp", "-n", "30", "-o", f"{new}.gz"],
+        ["augment", real, "--target", "sport", "--repeats", "1", "-o", str(tmp_path / "more.csv")],
+        ["release", f"{model}-dp", "-n", "30", "-o", str(tmp_path / "released"), "--title", "People"],
+        ["verify", str(tmp_path / "released")],
         ["audit", real, "-g", "marginals", *budget, "--canaries", "20", "--preparations", "4"],
         ["fit", str(pictures), "-o", f"{model}-pictures", *quick, "-s", "width=8"],
         ["generate", f"{model}-pictures", "-n", "30", "-o", str(tmp_path / "drawn")],

@@ -41,18 +41,23 @@ class Fitting(NamedTuple):
     report: Report = lambda done, **figures: None
     interrupted: Callable[[], bool] | None = None
 
-    def fit(self, known: Labelled, counts: Ints) -> Drawer:
+    def fit(self, known: Labelled, counts: Ints, told: Ints | None = None) -> Drawer:
         """What can draw `counts` (classes,) records.
 
         Of a table, each class of ten rows or more has a generator of its own: one of all classes sees so few rows of
         a rare one that it draws them like the others. Smaller classes, and images, share one that is told the class.
+
+        Args:
+            known: the records to learn from.
+            counts: how many are to be drawn of each class.
+            told: those, by index, that the shared generator learns from; all by default.
         """
         wanted, own = np.flatnonzero(counts), dict[int, Synthesizer]()
         if not self.together and isinstance(known.data, Table):
             for place, k in enumerate(wanted):
                 if fitted := self._alone(known, int(k), place / len(wanted), 1 / len(wanted)):
                     own[int(k)] = fitted
-        shared = None if len(own) == len(wanted) else self._shared(known)
+        shared = None if len(own) == len(wanted) else self._shared(known if told is None else known.part(told))
         return Drawer(known, shared, own)
 
     def _shared(self, known: Labelled) -> Synthesizer:
@@ -75,7 +80,7 @@ class Fitting(NamedTuple):
             )
         except Interrupted:
             raise
-        except SynthgenError:  # such as that all rows are equal
+        except SynthgenError:  # such as that all cells are missing
             return None
 
 
@@ -98,6 +103,12 @@ class Drawer:
         """Sentences on what a generator of all classes leaves out."""
         return self.shared.notes if self.shared else []
 
+    def synthesizer(self, k: int) -> Synthesizer:
+        """What draws a class."""
+        found = self.own.get(k, self.shared)
+        assert found is not None, "it was fitted for all classes that are drawn"
+        return found
+
     def draw(self, counts: Ints, seed: int, report: Report = lambda done: None) -> Labelled:
         """As many records of each class as `counts` (classes,) says, at least one in all, in random order."""
         own = [int(k) for k in np.flatnonzero(counts) if k in self.own]
@@ -116,7 +127,7 @@ class Drawer:
 
     def _rows(self, k: int, n: int, seed: int) -> Table:
         """Rows of a class's own generator."""
-        parts: list[Any] = list(self.own[k].stream(n, seed=seed))
+        parts: list[Any] = list(self.synthesizer(k).stream(n, seed=seed))
         made = Table.join(parts).data
         label = pa.array([self.known.classes[k]] * n, pa.string())
         columns = {c: made[c] if c in made.column_names else pa.nulls(n) for c in self._schema.names}
@@ -125,9 +136,8 @@ class Drawer:
 
     def _told(self, y: Ints, seed: int) -> list[Any]:
         """Records of the shared generator, of these classes (n,)."""
-        assert self.shared is not None
         given = Table(pa.table({self.known.target: pa.array([self.known.classes[i] for i in y], pa.string())}))
-        parts: list[Any] = list(self.shared.stream(len(y), seed=seed, given=given))
+        parts: list[Any] = list(self.synthesizer(int(y[0])).stream(len(y), seed=seed, given=given))
         return [Table(cast(p.data, self._schema)) if isinstance(p, Table) else p for p in parts]
 
     @cached_property

@@ -11,14 +11,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
+from synthgen.augment.labelled import Ints, Labelled
 from synthgen.data import Table, as_table
 from synthgen.data.cells import column_values
 from synthgen.errors import SynthgenError
 from synthgen.schema import MAX_COLUMNS, Column, Schema, infer_schema
 
 MOST_LABELS = 500  # of a column that is modelled; cells of others are copied
-
-Ints = NDArray[np.int64]
 
 
 class Matrix:
@@ -51,12 +50,12 @@ class Matrix:
     def __len__(self) -> int:
         return len(self.frame)
 
-    def table(self, rows: Ints, classes: Ints, number: int) -> Table:
-        """The table to learn from: some rows, with their class as one of `number` labels in the column `target`.
+    def labelled(self, rows: Ints, y: Ints, number: int) -> Labelled:
+        """The records to learn from: some rows, with their class in the column `target` by its number.
 
         Args:
             rows: of the matrix.
-            classes: of each of these rows, in range(number).
+            y: class of each of these rows, in range(number).
             number: of classes.
 
         Raises:
@@ -68,10 +67,12 @@ class Matrix:
         columns = {c.name: c if c.name in known else _declared(c, table.data[c.name]) for c in found.columns}
         kept = [c for c in columns.values() if c is not None]
         self._copied = [name for name, column in columns.items() if column is None]
-        label = Column(name=self.target, kind="categorical", categories=tuple(map(str, range(number))))
+        classes = tuple(map(str, range(number)))
+        label = Column(name=self.target, kind="categorical", categories=classes)
         schema = Schema(columns=(*kept, label), rules=found.rules)
-        data = table.data.select([c.name for c in kept]).append_column(self.target, labels(classes))
-        return Table(data, None, table.frame, schema)
+        cells = pc.cast(pa.array(y), pa.string())
+        data = table.data.select([c.name for c in kept]).append_column(self.target, cells)
+        return Labelled(Table(data, None, table.frame, schema), y, classes, self.target)
 
     def with_rows(self, drawn: pa.Table, donors: Ints) -> Any:
         """The matrix with drawn rows below its own, in the kind and the types that it has; a frame is numbered anew.
@@ -92,11 +93,6 @@ class Matrix:
         if sparse.issparse(self.x):
             return sparse.vstack([self.x, sparse.csr_matrix(cells)], format=self.x.format)
         return np.concatenate([self.x, cells])
-
-
-def labels(classes: Ints) -> pa.Array:
-    """Classes (n,) as the labels by which a table names them."""
-    return pc.cast(pa.array(classes), pa.string())
 
 
 def from_arrow(data: Any) -> tuple[pd.DataFrame, pa.Schema]:

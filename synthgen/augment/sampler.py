@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import numbers
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,9 +11,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.utils import check_array, check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval
 
-from synthgen.augment.matrix import Matrix, from_arrow, labels
+from synthgen.augment.drawing import Drawer, Fitting
+from synthgen.augment.labelled import Ints
+from synthgen.augment.matrix import Matrix, from_arrow
 from synthgen.data import Table
 from synthgen.errors import InputError, ResourceError, SynthgenError
 from synthgen.generator import Generator
@@ -30,17 +30,18 @@ except ImportError as error:
         "SynthSampler needs imbalanced-learn; install it with: pip install 'synthgen-toolkit[imblearn]'"
     ) from error
 
-FEWEST = 1000  # rows that each class gives at most, however small the smallest is
-
-Ints = NDArray[np.int64]
+# A shared generator learns from so many rows of a class at most:
+TIMES = 20  # those of the smallest that is drawn,
+LEAST = 1000  # or so many
 
 
 class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn has no type information
-    """Over-sampling by a generator that is fitted on the training rows, with their class as given context.
+    """Over-sampling by generators that are fitted on the training rows, as `synthgen augment` does it.
 
-    Exactly as many rows of each class are drawn as `sampling_strategy` asks, from the generator's distribution given
-    that class; none is drawn and thrown away. The real rows come first and unchanged, the synthetic ones after them:
-    see `synthetic_`. Numbers, strings, categories, booleans, dates and missing cells may stand in any column.
+    Each class that is drawn has a generator of its own; classes of fewer than ten rows share one that is told the
+    class. Exactly as many rows of each class are drawn as `sampling_strategy` asks. The real rows come first and
+    unchanged, the synthetic ones after them, in random order: see `synthetic_`. Numbers, strings, categories,
+    booleans, dates and missing cells may stand in any column.
 
     >>> make_pipeline(SynthSampler(random_state=0), LogisticRegression())  # imblearn.pipeline  # doctest: +SKIP
 
@@ -49,15 +50,14 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
         sampling_strategy: as in every over-sampler of imbalanced-learn.
         random_state: an int for the same rows on every call; a RandomState; None for others each time.
         settings: parameters of the generator and of its training, such as `{"rounds": 500}`; also `device` and
-            `max_time` of the Synthesizer.
-        others: a class gives at most so many rows to learn from per row of the smallest class that is drawn
-            (and 1000 in any case): what a class looks like does not depend on how frequent it is. None for all rows.
+            `max_time` (of each fit) of the Synthesizer.
+        together: one generator for all classes, which is told the class.
         schema: what is known of the features, by their names ("0", "1", ... in arrays): kinds, bounds, rules.
 
     Attributes:
         sampling_strategy_: how many rows are drawn of each class.
         synthetic_: which rows of the result are synthetic, (n,) bool.
-        synthesizer_: the fitted Synthesizer, None where nothing had to be drawn.
+        synthesizers_: the fitted Synthesizer of each class that was drawn; the shared one is that of several.
         n_features_in_, feature_names_in_: as in scikit-learn.
     """
 
@@ -65,25 +65,25 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
         **BaseOverSampler._parameter_constraints,
         "generator": [str, type],
         "settings": [Mapping, None],
-        "others": [Interval(numbers.Real, 0, None, closed="neither"), None],
+        "together": ["boolean"],
         "schema": [Schema, None],
     }
 
     def __init__(
         self,
-        generator: str | type[Generator] = "trees",
+        generator: str | type[Generator] = "gmm",
         *,
         sampling_strategy: Any = "auto",
         random_state: Any = None,
         settings: Mapping[str, Any] | None = None,
-        others: float | None = 20,
+        together: bool = False,
         schema: Schema | None = None,
     ) -> None:
         super().__init__(sampling_strategy=sampling_strategy)
         self.generator = generator
         self.random_state = random_state
         self.settings = settings
-        self.others = others
+        self.together = together
         self.schema = schema
 
     def fit_resample(self, X: Any, y: Any, **params: Any) -> Any:
@@ -122,54 +122,40 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
 
     def _fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, Any]:
         classes, codes = np.unique(y, return_inverse=True)
-        place = {c: k for k, c in enumerate(classes)}
-        wanted = np.repeat([place[c] for c in self.sampling_strategy_], list(self.sampling_strategy_.values()))
-        self.synthesizer_: Synthesizer | None = None
-        self.synthetic_ = np.arange(len(codes) + len(wanted)) >= len(codes)
-        if not len(wanted):
+        counts = np.array([self.sampling_strategy_.get(c, 0) for c in classes.tolist()])
+        self.synthesizers_: dict[Any, Synthesizer] = {}
+        self.synthetic_ = np.arange(len(codes) + counts.sum()) >= len(codes)
+        if not counts.any():
             return X.copy(), y.copy()
         try:
-            drawn = self._drawn(X, codes, wanted)
+            rows, drawn, drawer = self._drawn(X, codes, counts)
         except SynthgenError as error:
             if type(error) is not SynthgenError:
                 raise
             raise InputError(str(error)) from error
-        return drawn, np.concatenate([y, classes[wanted]])
+        self.synthesizers_ = {c: drawer.synthesizer(k) for k, c in enumerate(classes.tolist()) if counts[k]}
+        return rows, np.concatenate([y, classes[drawn]])
 
-    def _drawn(self, X: Any, codes: Ints, wanted: Ints) -> Any:
-        """The features of all rows: those of X with classes `codes`, then drawn ones of the classes `wanted`."""
-        random = check_random_state(self.random_state)
-        seed, other = (int(random.randint(2**31 - 1)) for _ in range(2))
+    def _drawn(self, X: Any, codes: Ints, counts: Ints) -> tuple[Any, Ints, Drawer]:
+        """Features of all rows, those of X and `counts` (classes,) drawn ones; the classes of these; what drew them."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         matrix = Matrix(X, self.schema)
-        rows = self._learned(codes, wanted, rng)
-        table = matrix.table(rows, codes[rows], int(codes.max()) + 1)
-        model = self._made(matrix.target, seed).fit(table)
-        given = pa.table({matrix.target: labels(wanted)})
-        parts = [part.data for part in model.stream(len(wanted), seed=other, given=given) if isinstance(part, Table)]
-        self.synthesizer_ = model
-        return matrix.with_rows(pa.concat_tables(parts), _donors(codes, wanted, rng))
+        sample = _sample(codes, counts, rng)
+        rows = np.flatnonzero(sample | (counts[codes] > 0))
+        known = matrix.labelled(rows, codes[rows], len(counts))
+        fitting = Fitting(self.generator, {"seed": seed, **self._settings()}, self.together)
+        drawer = fitting.fit(known, counts, np.flatnonzero(sample[rows]))
+        drawn = drawer.draw(counts, seed)
+        assert isinstance(drawn.data, Table)
+        return matrix.with_rows(drawn.data.data, _donors(codes, drawn.y, rng)), drawn.y, drawer
 
-    def _made(self, target: str, seed: int) -> Synthesizer:
+    def _settings(self) -> dict[str, Any]:
         settings = dict(self.settings or {})
         for name in inspect.signature(Synthesizer).parameters:
             if name in settings and name not in ("device", "max_time"):
                 raise SynthgenError(f"settings hold {name!r}, which is no setting of a generator")
-        return Synthesizer(self.generator, given=[target], seed=seed, **settings)
-
-    def _learned(self, codes: Ints, wanted: Ints, rng: np.random.Generator) -> Ints:
-        """Rows to learn from: each class gives a random share where it has too many.
-
-        What is learned is each class by itself, which sampling by class leaves as it is (Prentice and Pyke, Logistic
-        disease incidence models and case-control studies, 1979), and large classes cost most of the time.
-        """
-        if self.others is None:
-            return np.arange(len(codes))
-        smallest = np.bincount(codes)[wanted].min()
-        most = max(FEWEST, int(self.others * smallest))
-        mixed = rng.permutation(len(codes))
-        kept = [mixed[codes[mixed] == k][:most] for k in range(codes.max() + 1)]
-        return np.sort(np.concatenate(kept))
+        return settings
 
     def _more_tags(self) -> dict[str, Any]:  # of imbalanced-learn with scikit-learn before 1.6
         return {"X_types": ["2darray", "sparse", "dataframe", "string"], "allow_nan": True}
@@ -178,6 +164,20 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
         return tags
+
+
+def _sample(codes: Ints, counts: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which rows (n,) a shared generator learns from: each class gives a random share where it has too many.
+
+    What is learned is each class by itself, which sampling by class leaves as it is (Prentice and Pyke, Logistic
+    disease incidence models and case-control studies, 1979), and large classes cost most of the time.
+    """
+    most = max(LEAST, TIMES * int(np.bincount(codes)[counts > 0].min()))
+    mixed = rng.permutation(len(codes))
+    kept = np.zeros(len(codes), dtype=bool)
+    for k in range(len(counts)):
+        kept[mixed[codes[mixed] == k][:most]] = True
+    return kept
 
 
 def _donors(codes: Ints, wanted: Ints, rng: np.random.Generator) -> Ints:

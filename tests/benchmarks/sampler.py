@@ -50,7 +50,7 @@ def main(train: str, test: str, target: str, share: float, folds: int, seed: int
             ("class weights", "passthrough", {"model__class_weight": ["balanced"]}),
             ("copies", RandomOverSampler(random_state=seed), BALANCE),
             ("SMOTE-NC", SMOTENC(labels, random_state=seed), BALANCE),
-            ("synthgen", SynthSampler(random_state=seed), {**BALANCE, "sampler__settings": [None, {"trees": 8}]}),
+            ("synthgen", SynthSampler(random_state=seed), {**BALANCE, "sampler__generator": ["gmm", "trees"]}),
         ]
         for way, sampler, grid in ways:
             pipeline = Pipeline([("sampler", sampler), ("encoder", _encoder(labels)), ("model", model)])

@@ -58,7 +58,7 @@ def test_everything_declared_is_used():
     for module, distributions in packages_distributions().items():
         for distribution in distributions:
             modules.setdefault(canonicalize_name(distribution), set()).add(module)
-    for requirement in CORE + [r for r in EXTRAS]:  # for their users
+    for requirement in CORE + EXTRAS:
         names = modules.get(canonicalize_name(requirement.name), set())
         assert not names or any(re.search(rf"\b{name}\b", text) for name in names), f"{requirement.name} is never used"
 

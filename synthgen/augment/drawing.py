@@ -71,9 +71,10 @@ class Fitting(NamedTuple):
         if known.counts[k] < LEAST_RECORDS:
             return None
         rows = known.part(np.flatnonzero(known.y == k)).data
-        drop = [c.name for c in known.data.schema.columns if c.name == known.target or c.kind in MADE]
+        made = [c.name for c in known.data.schema.columns if c.name == known.target or c.kind in MADE]
+        drop = list(dict.fromkeys([*self.options.get("drop", ()), *made]))
         # all real rows stand beside the drawn ones: nothing is hidden by pooling what few of a class hold
-        fitted = Synthesizer(self.generator, drop=drop, keep_rare=True, **self.options)
+        fitted = Synthesizer(self.generator, **{**self.options, "drop": drop, "keep_rare": True})
         try:
             return fitted.fit(
                 rows, report=lambda done, **_: self.report(start + width * done), interrupted=self.interrupted

@@ -50,6 +50,8 @@ _HOME = {name: name.lower() for name in __all__[:10]} | {
 
 
 def __getattr__(name: str) -> object:
+    if name in ("augment", "release", "shards"):
+        return import_module(f"synthgen.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'synthgen' has no attribute {name!r}")
     return getattr(import_module(f"synthgen.{_HOME[name]}"), name)

@@ -33,7 +33,8 @@ def show_size(count: float) -> str:
 
 def limit() -> int:
     """Bytes that this process may hold by default: what it does, and most of what is free."""
-    return max(LEAST, resident() + int(SHARE * free()))
+    share = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that torchrun started here
+    return max(LEAST, resident() + int(SHARE * free())) // max(1, share)
 
 
 def free() -> int:
@@ -58,13 +59,15 @@ def check_unpacked(path: Path, size: int) -> None:
         raise ResourceError(f"{path} unpacks to more than {show_size(most)}; unpack it yourself if you trust it")
 
 
-def check_size(path: Path, rows: int, columns: int) -> None:
+def check_size(path: Path, rows: int, columns: int, told: bool = True) -> None:
     """Refuse a table whose numbers alone would fill this machine, which a packed file of a few bytes may declare.
 
     Raises:
         ResourceError: it has more cells than there is memory for.
     """
     if (need := 8 * rows * columns) > limit():
+        if not told:  # how many rows there are is private
+            raise ResourceError(f"{path} needs more memory than there is")
         raise ResourceError(
             f"{path} declares {rows} rows of {columns} columns, at least {show_size(need)}, and there are "
             f"{show_size(limit())}; take fewer rows or columns"

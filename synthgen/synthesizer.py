@@ -18,6 +18,7 @@ from synthgen.codec import LABEL, Codec, ImageCodec, TableCodec, fit_codec, fit_
 from synthgen.codec.stream import fit_stream
 from synthgen.data import Dataset, Images, Table, TableStream, as_dataset, as_table, holds_images, open_table
 from synthgen.data.stream import sample_rows
+from synthgen.data.table import read_table
 from synthgen.devices import resolve_device, seeded
 from synthgen.distributed import current
 from synthgen.dp.bins import Part
@@ -265,7 +266,8 @@ class Synthesizer(Fitted, Estimator):
         if kind == "images":
             images = read_private_images(data, budget) if isinstance(data, Folder) else data
             return prepare_images(images, budget, self.cls.sketch)
-        return prepare_table(as_table(data), self.schema, self.drop, self.given, budget, self.cls.codes, unit)
+        table = read_table(Path(data), private=True) if isinstance(data, str | Path) else as_table(data)
+        return prepare_table(table, self.schema, self.drop, self.given, budget, self.cls.codes, unit)
 
     @contextlib.contextmanager
     def _encoded(self, dataset: Dataset | TableStream, room: int, folder: Path) -> Iterator[Records]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from synthgen.data import Table, read, write
 from synthgen.data.csv import CsvFile
+from synthgen.data.table import read_table
 from synthgen.errors import SynthgenError
 from synthgen.schema import Dialect
 
@@ -263,3 +264,36 @@ def test_a_quote_that_is_not_closed_is_said(tmp_path):
     path = put(tmp_path, 'a,b\n1,2\n"3,4\n' + "5,6\n" * 30_000)
     with pytest.raises(SynthgenError, match="more than 0 MiB, or a quote that is not closed"):
         list(CsvFile.open(path).blocks(1 << 14))
+
+
+def odd_records():
+    """A last record that looks as if the file were written otherwise."""
+    return [
+        b"Bern\xe9,1\n",
+        b"\xff\xfe,1\n",
+        b"a;b;c;d;e,1\n",
+        b"x, 1\n",
+        b"'x',1\n",
+        b"x,1\r\n",
+        b"x\ty|z,1\n",
+        "٣,١\n".encode(),
+    ]
+
+
+@pytest.mark.parametrize("odd", odd_records())
+def test_read_privately_no_record_changes_how_another_is_read(tmp_path, odd):
+    lines = ["town,number\n", *(f"Zürich {i},{i}\n" for i in range(30))]
+    (tmp_path / "a.csv").write_bytes("".join(lines).encode())
+    (tmp_path / "b.csv").write_bytes("".join(lines).encode() + odd)
+    without, with_ = (read_table(tmp_path / f"{name}.csv", private=True) for name in "ab")
+    assert with_.dialect == without.dialect
+    assert with_.data.slice(0, 30).equals(without.data)
+
+
+def test_read_privately_a_file_is_read_as_its_beginning_says(tmp_path):
+    text = "town; n\r\nZürich; 1\r\nBern; 2\r\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+        table = read_table(tmp_path / "t.csv", private=True)
+        assert table.data.to_pydict() == {"town": ["Zürich", "Bern"], "n": ["1", "2"]}
+        assert table.dialect == Dialect(delimiter=";", encoding=encoding, space=True, newline="\r\n")

@@ -16,6 +16,7 @@ from PIL import Image
 from synthgen import memory
 from synthgen.data import read
 from synthgen.data.csv import _chunks
+from synthgen.data.table import read_table
 from synthgen.errors import ResourceError, SynthgenError
 from synthgen.memory import check_size
 
@@ -57,6 +58,8 @@ def test_a_parquet_file_of_a_few_bytes_that_declares_billions_of_rows(tmp_path, 
     with pytest.raises(ResourceError, match=r"declares 10000000 rows of 2 columns"):
         read(path)
     check_size(path, 1000, 1000)
+    with pytest.raises(ResourceError, match=r"bomb\.parquet needs more memory than there is$"):
+        read_table(path, private=True)  # how many rows there are is told to no one
 
 
 def test_a_parquet_file_whose_texts_are_no_utf_8(tmp_path):

@@ -127,3 +127,11 @@ def test_the_mark_changes_no_pixel():
 
 def test_frames_in_memory_bear_no_mark(trees_model):
     assert not Synthesizer.load(trees_model).generate(5).attrs
+
+
+def test_rows_that_augment_draws_alone_are_marked(command, people_csv, tmp_path):
+    rows = ["augment", people_csv, "--target", "sport", "--no-measure", "--strategy", "20", "--drop", "id"]
+    assert command(*rows, "--only-synthetic", "-o", tmp_path / "new.parquet").code == 0
+    assert find_mark(tmp_path / "new.parquet")["generator"] == "gmm"
+    assert command(*rows, "-o", tmp_path / "both.parquet").code == 0
+    assert find_mark(tmp_path / "both.parquet") is None  # its column says which are drawn

@@ -642,3 +642,31 @@ def test_datasets_and_croissant_load_it(which, said, request, tmp_path):
     pytest.importorskip("mlcroissant")
     done = read_by_others("-c", LOADED, str(request.getfixturevalue(which)), str(tmp_path))
     assert done.stdout == said, done.stderr
+
+
+def test_no_model_of_exact_values_is_published(command, planes, open_model, tmp_path):
+    for data in (planes, open_model):
+        done = command("release", data, "-n", 30, "-o", tmp_path / "b", "--no-formal-guarantee", "--with-model")
+        assert (done.code, "holds exact values" in done.err) == (2, True)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_delimiter_is_heeded_before_and_in_a_private_fit(command, planes, tmp_path):
+    text = planes.read_text().replace(",", "^")
+    (tmp_path / "odd.csv").write_text(text)
+    options = ["--epsilon", 3, "--delta", "1e-6", "--delimiter", "^", "--target", "engine", "-o", tmp_path / "b"]
+    assert command("release", tmp_path / "odd.csv", "-n", "1k", *options).code == 0
+    (tmp_path / "tabs.csv").write_text(text.replace("^", "\t"))
+    options[5] = "tab"
+    assert command("release", tmp_path / "tabs.csv", "-n", 30, *options).code == 0
+
+
+@pytest.mark.parametrize("day", ["20260131", "2026-W05-1", "2026-02-30", "today"])
+def test_a_day_is_written_in_one_way(day):
+    with pytest.raises(SynthgenError, match="is no day"):
+        Terms(date=day).check()
+
+
+def test_verify_finds_an_added_folder_of_nothing(command, copy):
+    (copy / "secret").mkdir()
+    assert command("verify", copy).code == 2

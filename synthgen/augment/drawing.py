@@ -16,7 +16,7 @@ from synthgen.codec import fit_codec
 from synthgen.codec.made import Id, Text
 from synthgen.data import Images, Table
 from synthgen.data.cells import typed_column
-from synthgen.errors import Interrupted, SynthgenError
+from synthgen.errors import Interrupted, ResourceError, SynthgenError
 from synthgen.synthesizer import LEAST_RECORDS, Synthesizer
 
 MADE = ("id", "text")  # kinds of columns that no generator knows
@@ -79,7 +79,7 @@ class Fitting(NamedTuple):
             return fitted.fit(
                 rows, report=lambda done, **_: self.report(start + width * done), interrupted=self.interrupted
             )
-        except Interrupted:
+        except (Interrupted, ResourceError):
             raise
         except SynthgenError:  # such as that all cells are missing
             return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthgen.data import Dataset, Images, Table, writer
+from synthgen.data import Dataset, Images, Mark, Table, writer
 from synthgen.data.cells import column_values, typed_column
 from synthgen.data.pictures_out import ImageWriter
 from synthgen.errors import SynthgenError
@@ -43,7 +43,9 @@ def joined(real: Table, drawn: Dataset | None, mark: str) -> Table:
     return Table(pa.concat_tables(marked), None, frame, Schema(columns=columns))
 
 
-def write_rows(path: str | Path, real: Dataset | None, drawn: Dataset | None, mark: str, like: Table) -> None:
+def write_rows(
+    path: str | Path, real: Dataset | None, drawn: Dataset | None, mark: str, like: Table, made: Mark | None = None
+) -> None:
     """Write real rows and then drawn ones into one file, whole or not at all.
 
     The cells of a CSV's real rows stay as they are written. The mark is 0 or 1, or as the table's own column of
@@ -55,6 +57,7 @@ def write_rows(path: str | Path, real: Dataset | None, drawn: Dataset | None, ma
         drawn: the rows that are new, or none.
         mark: name of the column that tells them apart.
         like: the table that the output looks like.
+        made: what a Parquet file of drawn rows alone says of itself.
 
     Raises:
         SynthgenError: the ending is not known.
@@ -65,7 +68,7 @@ def write_rows(path: str | Path, real: Dataset | None, drawn: Dataset | None, ma
     column = Column(name=mark, kind="boolean", dtype="bool" if binary else None)
     schema = Schema(columns=(*like.schema.columns, column), csv=like.schema.csv)
     first = typed(like) if binary else None
-    with writer(path, schema) as output:
+    with writer(path, schema, made if real is None else None) as output:
         for table, truth in ((real, spelling[0]), (drawn, spelling[1])):
             if isinstance(table, Table):
                 data = typed(table) if binary and table is real else _like(table, like)
@@ -75,10 +78,13 @@ def write_rows(path: str | Path, real: Dataset | None, drawn: Dataset | None, ma
                 output.write(Table(data, like.dialect, None, schema))  # type: ignore[arg-type]
 
 
-def write_pictures(path: str | Path, real: Dataset | None, drawn: Dataset | None) -> None:
-    """Write real images and then drawn ones into one folder or `.zip`, whose metadata.csv says which are drawn."""
+def write_pictures(path: str | Path, real: Dataset | None, drawn: Dataset | None, made: Mark | None = None) -> None:
+    """Write real images and then drawn ones into one folder or `.zip`, whose metadata.csv says which are drawn.
+
+    Each drawn image says what is `made` known of it.
+    """
     images = [(i, drawn_now) for i, drawn_now in ((real, False), (drawn, True)) if isinstance(i, Images)]
-    with ImageWriter(path, images[0][0].schema, marked=True) as output:
+    with ImageWriter(path, images[0][0].schema, made, marked=True) as output:
         for some, truth in images:
             output.write(some, truth)
 

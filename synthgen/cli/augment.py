@@ -109,6 +109,8 @@ def augment(
     counts = Wanted.of(strategy).counts(known)
     if only_synthetic and not counts.sum():
         raise SynthgenError("nothing is to be added: all classes are as many as the largest; give --strategy N")
+    if max_time is not None and kind == "table" and not together:  # a fit for each class
+        options["max_time"] /= max(1, int((counts > 0).sum()))
     name = mark_name(dataset.data.column_names, mark) if isinstance(dataset, Table) else MARK
     for note in [*notes, *few(known, counts)]:
         console.say(note)
@@ -120,7 +122,7 @@ def augment(
             drawn = job.draw(known, counts)
         if pressed():
             raise Interrupted("interrupted; nothing was written")
-    _write(out, None if only_synthetic else dataset, drawn, name, dataset)
+    _write(out, None if only_synthetic else dataset, drawn, name, dataset, generator)
     seconds, kept = time.monotonic() - start, 0 if only_synthetic else len(dataset)
     added = {label: int(n) for label, n in zip(known.classes, counts, strict=True) if n}
     what = f"{counts.sum()} drawn by {generator}" if added else "none added: all classes are as many as the largest"
@@ -196,15 +198,16 @@ class _Job:
         return fitted.draw(counts, self.seed, self.console.progress("generating")).data
 
 
-def _write(out: str, real: Dataset | None, drawn: Dataset | None, name: str, like: Dataset) -> None:
+def _write(out: str, real: Dataset | None, drawn: Dataset | None, name: str, like: Dataset, generator: str) -> None:
     """Real records, if they are wanted, and drawn ones."""
     from synthgen.augment.output import write_pictures, write_rows
-    from synthgen.data import Images
+    from synthgen.data import Images, mark
 
+    made = mark(generator, None)
     if isinstance(like, Images):
-        write_pictures(out, real, drawn)
+        write_pictures(out, real, drawn, made)
     else:
-        write_rows(out, real, drawn, name, like)
+        write_rows(out, real, drawn, name, like, made)
 
 
 def _read(data: str, tabular: dict[str, Any], pictured: dict[str, Any], console: Console) -> Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthgen.cli.console import Console, duration, interruptible
-from synthgen.cli.options import check_folder, read_schema, say_mark, settings_of
+from synthgen.cli.options import check_folder, read_data, read_schema, say_mark, settings_of
 from synthgen.cli.ranks import speaks
 from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
@@ -117,9 +117,7 @@ def fitted_privately(asked: Request, refused: Sequence[str], console: Console) -
 def _read(asked: Request, budget: Budget) -> tuple[Table | Folder, list[str]]:
     """The raw data, of which nothing is told that is not paid for; and what earlier fits on them have spent."""
     from synthgen.data import holds_images
-    from synthgen.data.table import read_table
     from synthgen.dp.prepare import Folder
-    from synthgen.schema import Dialect
 
     reading = asked.reading
     if holds_images(asked.data):
@@ -129,9 +127,18 @@ def _read(asked: Request, budget: Budget) -> tuple[Table | Folder, list[str]]:
         return Folder(asked.data, reading["size"], reading["aspect"] or "crop"), said
     if reading["size"] or reading["aspect"]:
         raise SynthgenError(f"{asked.data} is a table; --size and --aspect are for images")
-    known = {k: reading[k] for k in ("delimiter", "encoding") if reading[k]}
-    table = read_table(Path(asked.data), Dialect(**{"delimiter": ",", "encoding": "utf-8", **known}) if known else None)
+    table = read_privately(asked.data, asked.schema_path, reading["delimiter"], reading["encoding"])
     return table, _open_ledger(asked, table, budget)
+
+
+def read_privately(path: str, schema_path: str | None, delimiter: str | None, encoding: str | None) -> Table:
+    """A table, read so that no record changes how another is read."""
+    from synthgen.data.table import read_table
+
+    table: Table = read_data(
+        path, schema_path, delimiter, encoding, opened=lambda file, dialect, _: read_table(file, dialect, private=True)
+    )
+    return table
 
 
 def _open_ledger(asked: Request, data: Table | str, budget: Budget) -> list[str]:

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synthgen.cli.console import Console, duration, interruptible
-from synthgen.cli.options import Seconds, image_options, output_options, reading_options, settings_of
-from synthgen.cli.private import Request, fitted_privately
-from synthgen.errors import BudgetError, Interrupted, ResourceError, SynthgenError
+from synthgen.cli.options import (
+    Count,
+    Seconds,
+    image_options,
+    output_options,
+    read_data,
+    reading_options,
+    settings_of,
+)
+from synthgen.cli.private import Request, fitted_privately, read_privately
+from synthgen.errors import BudgetError, Interrupted, SynthgenError
 
 if TYPE_CHECKING:
     from synthgen import Synthesizer
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("data", type=click.Path())
-@click.option("-n", "n", type=click.IntRange(1), required=True, help="Number of records to release.")
+@click.option("-n", "n", type=Count(), required=True, help="Number of records to release, such as 5000 or 1M.")
 @click.option("-o", "out", type=click.Path(), required=True, help="Folder for the release.")
 @click.option("--epsilon", type=float, help="Fit under differential privacy with this epsilon, such as 1.")
 @click.option("--delta", type=float, help="Its delta, such as 1e-6: less than one in the number of records.")
@@ -58,13 +66,15 @@ def release(data: str, n: int, out: str, quiet: bool, as_json: bool, **options: 
     console = Console(quiet, as_json)
     from synthgen.release import Terms
     from synthgen.release import release as write
-    from synthgen.release.bundle import check_model, check_place, check_terms
+    from synthgen.release.bundle import NO_MODEL, check_model, check_place, check_terms
 
     terms = Terms(**{name: options.pop(name) for name in Terms._fields})
     shown = {name: options.pop(name) for name in ("shards", "with_model", "no_formal_guarantee")}
     seed = options.pop("seed")
     check_place(Path(out))
     terms.check()
+    if shown["with_model"] and shown["no_formal_guarantee"]:
+        raise SynthgenError(NO_MODEL)
     if not _is_model(data):  # what is found out after a private fit comes too late: it was paid for
         _check_early(data, options, terms, n, shown["shards"])
     fitted, said = _fitted(data, options, shown["no_formal_guarantee"], console)
@@ -74,7 +84,7 @@ def release(data: str, n: int, out: str, quiet: bool, as_json: bool, **options: 
         check_model(fitted, shown["no_formal_guarantee"])
         check_terms(fitted.codec, terms)
         facts = write(fitted, out, n, seed=seed, terms=terms, report=console.progress("drawing"), **shown)
-    except (ResourceError, KeyboardInterrupt) as error:
+    except (SynthgenError, KeyboardInterrupt) as error:
         raise _spent(error, fitted, _is_model(data)) from error
     promise = facts.promise
     kept = f"{promise.level}-level, epsilon {promise.epsilon:g} and delta {promise.delta:g}" if promise else ""
@@ -91,6 +101,8 @@ def _fitted(
     data: str, options: dict[str, Any], no_formal_guarantee: bool, console: Console
 ) -> tuple[Synthesizer, list[str]]:
     """The model that is released from, and what its owner should know of it."""
+    from synthgen.release.bundle import NO_BUDGET
+
     private = {name: options.pop(name) for name in ("epsilon", "delta", "ledger", "privacy_unit", "unit_records")}
     if _is_model(data):
         return _stored(data, {**private, **options}), []
@@ -99,10 +111,7 @@ def _fitted(
             raise SynthgenError("give a privacy budget or --no-formal-guarantee, not both")
         return _within_budget(data, private, options, console)
     if not no_formal_guarantee:
-        raise BudgetError(
-            "a release needs a privacy budget: --epsilon and --delta, such as --epsilon 1 --delta 1e-6; "
-            "or say --no-formal-guarantee, and the release will say so too"
-        )
+        raise BudgetError(NO_BUDGET)
     return _without_budget(data, options, console)
 
 
@@ -110,7 +119,6 @@ def _check_early(data: str, options: dict[str, Any], terms: Terms, n: int, shard
     """Complain of what does not fit the data by their public names and kind, before anything is fitted."""
     from synthgen.codec import LABEL, ImageCodec, TableCodec
     from synthgen.data import holds_images
-    from synthgen.data.table import read_table
     from synthgen.release.bundle import check_target
     from synthgen.release.records import check_shards
 
@@ -118,8 +126,19 @@ def _check_early(data: str, options: dict[str, Any], terms: Terms, n: int, shard
     check_shards(ImageCodec if images else TableCodec, n, shards)
     if terms.target:
         gone = {*options["drop"], options["privacy_unit"]}
-        names = [LABEL] if images else [c for c in read_table(Path(data)).data.column_names if c not in gone]
+        names = [LABEL] if images else [name for name in _names(data, options) if name not in gone]
         check_target(terms, names)
+
+
+def _names(data: str, options: dict[str, Any]) -> list[str]:
+    """The columns of a table, read as the fit will read it."""
+    from synthgen.data import TableStream
+
+    said = options["schema_path"], options["delimiter"], options["encoding"]
+    if options["epsilon"] is not None:
+        return read_privately(data, *said).data.column_names
+    stream: TableStream = read_data(data, *said, opened=TableStream.open)
+    return stream.types.names
 
 
 def _is_model(data: str) -> bool:
@@ -130,10 +149,10 @@ def _stored(model: str, options: dict[str, Any]) -> Synthesizer:
     """A model that was fitted before, whose fit nothing can change any more."""
     from synthgen import Synthesizer
 
-    said = {k: v for k, v in options.items() if k != "device" and v not in (None, (), False, "auto")}
+    said = [k for k, v in options.items() if k != "device" and not (v is None or v is False or v in ((), "auto"))]
     if said:
-        name = next(iter(said)).replace("_path", "").replace("_", "-")
-        raise SynthgenError(f"{model} is a model, and was fitted already; leave out --{name}")
+        name = {"generator": "-g", "settings": "-s", "schema_path": "--schema"}.get(said[0], f"--{said[0]}")
+        raise SynthgenError(f"{model} is a model, and was fitted already; leave out {name.replace('_', '-')}")
     return Synthesizer.load(model, options["device"])
 
 

@@ -36,18 +36,22 @@ _FOREIGN |= {b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"\x7fE
 atexit.register(time.sleep, 0.1)
 
 
-def read_csv(path: Path, told: Dialect | None = None, escaped: bool = True) -> tuple[pa.Table, Dialect]:
+def read_csv(
+    path: Path, told: Dialect | None = None, escaped: bool = True, private: bool = False
+) -> tuple[pa.Table, Dialect]:
     """Read a CSV file, gzipped or not, as columns of strings, and find out how it is written.
 
     Args:
         path: the file.
         told: how it is written; found out where None.
         escaped: take off the ' before what a spreadsheet would run, if what was told does not say otherwise.
+        private: no record changes how another is read: what is not told is found out by the marks at the beginning
+            and the header line, and what is not in the encoding is replaced.
 
     Raises:
         SynthgenError: the file is empty, binary, ragged, or not in the encoding told.
     """
-    file = CsvFile.open(path, told, escaped)
+    file = CsvFile.open(path, told, escaped, private)
     return pa.concat_tables(file.blocks(1 << 26)), file.dialect
 
 
@@ -60,18 +64,20 @@ class CsvFile:
     names: tuple[str, ...]
     quoted: bool  # whether a quote occurs
     characters: int  # in all
+    errors: str = "strict"  # what is done about bytes that are not in the encoding
 
     @classmethod
-    def open(cls, path: Path, told: Dialect | None = None, escaped: bool = True) -> Self:
+    def open(cls, path: Path, told: Dialect | None = None, escaped: bool = True, private: bool = False) -> Self:
         """Find out how a file is written where it is not told; arguments and errors are those of `read_csv`."""
         with _opened(path) as file:
             start = file.read(8)
         for magic, what in _FOREIGN.items():
             if start.startswith(magic):
                 raise SynthgenError(f"{path} is {what}; save the table as .csv or .parquet")
-        encoding = told.encoding if told else _find_encoding(path)
+        encoding = told.encoding if told else _marked(start) if private else _find_encoding(path)
+        errors = "replace" if private else "strict"
         seen, head, count = set[str](), "", 0
-        for text in _texts(path, encoding):
+        for text in _texts(path, encoding, errors):
             if "\x00" in text:
                 raise SynthgenError(f"{path} is a binary file, no table of text")
             seen |= {c for c in "\"'" if c in text} | set(text.lstrip()[:1])
@@ -81,9 +87,9 @@ class CsvFile:
                 seen.add(told.quote)
         if not seen:
             raise SynthgenError(f"{path} is empty")
-        dialect = told or _find_dialect(head, encoding)
+        dialect = told or (_header_dialect if private else _find_dialect)(head, encoding)
         try:
-            header = next(row for row in _reader(_lines(path, encoding), dialect) if row)
+            header = next(row for row in _reader(_lines(path, encoding, errors), dialect) if row)
         except (StopIteration, csv.Error) as error:
             raise SynthgenError(f"{path} has no header line that can be read: {error}") from error
         names = [name.strip() for name in header]
@@ -91,7 +97,7 @@ class CsvFile:
             dialect = dialect.model_copy(update={"escaped": False})
         if dialect.escaped:
             names = unescape_names(names)
-        return cls(path, dialect, tuple(names), dialect.quote in seen, count)
+        return cls(path, dialect, tuple(names), dialect.quote in seen, count, errors)
 
     def blocks(self, size: int) -> Iterator[pa.Table]:
         """The cells as strings, about so many bytes of text at a time.
@@ -108,7 +114,8 @@ class CsvFile:
 
     def _by_arrow(self, size: int) -> Iterator[pa.Table]:
         names = [f"f{i}" for i in range(len(self.names))]
-        stream = pa.PythonFile(io.BufferedReader(_Recoded(_texts(self.path, self.dialect.encoding))), "r")
+        texts = _texts(self.path, self.dialect.encoding, self.errors)
+        stream = pa.PythonFile(io.BufferedReader(_Recoded(texts)), "r")
         try:
             with self._reading(stream, names, size) as batches:
                 for batch in batches:
@@ -140,7 +147,7 @@ class CsvFile:
     def _by_hand(self) -> Iterator[pa.Table]:
         """Row by row, since Arrow knows no quotes that follow a blank."""
         names = [f"f{i}" for i in range(len(self.names))]
-        rows = (row for row in _reader(_lines(self.path, self.dialect.encoding), self.dialect) if row)
+        rows = (row for row in _reader(_lines(self.path, self.dialect.encoding, self.errors), self.dialect) if row)
         while part := list(islice(rows, ROWS)):
             if any(len(row) != len(names) for row in part):
                 raise SynthgenError(self._where_ragged() or f"{self.path} is ragged")
@@ -148,7 +155,7 @@ class CsvFile:
 
     def _where_ragged(self) -> str | None:
         """The first line whose number of fields differs from the header's."""
-        reader = _reader(_lines(self.path, self.dialect.encoding), self.dialect)
+        reader = _reader(_lines(self.path, self.dialect.encoding, self.errors), self.dialect)
         start = 1
         with contextlib.suppress(csv.Error):
             for row in reader:
@@ -185,10 +192,10 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _texts(path: Path, encoding: str) -> Iterator[str]:
+def _texts(path: Path, encoding: str, errors: str = "strict") -> Iterator[str]:
     """The text of a file, piece by piece, without the mark of its encoding."""
     try:
-        decoder = codecs.getincrementaldecoder(encoding)()
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
     except LookupError as error:
         raise SynthgenError(f"{path} is not in encoding {encoding}: {error}") from error
     first = True
@@ -220,8 +227,15 @@ class _Recoded(io.RawIOBase):
         return len(some)
 
 
-def _lines(path: Path, encoding: str) -> Iterable[str]:
-    return io.TextIOWrapper(io.BufferedReader(_Recoded(_texts(path, encoding))), "utf-8", newline="")
+def _lines(path: Path, encoding: str, errors: str) -> Iterable[str]:
+    return io.TextIOWrapper(io.BufferedReader(_Recoded(_texts(path, encoding, errors))), "utf-8", newline="")
+
+
+def _marked(start: bytes) -> str:
+    """The encoding that the first bytes of a file name, else UTF-8."""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    return "utf-8-sig" if start.startswith(b"\xef\xbb\xbf") else "utf-8"
 
 
 def _find_encoding(path: Path) -> str:
@@ -229,7 +243,7 @@ def _find_encoding(path: Path) -> str:
     with _opened(path) as file:
         head = file.read(1000)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
+        return _marked(head)
     if len(head) >= 4 and head[1::2].count(0) > 0.4 * len(head) > 4 * head[::2].count(0):
         return "utf-16-le"
     if len(head) >= 4 and head[::2].count(0) > 0.4 * len(head) > 4 * head[1::2].count(0):
@@ -240,7 +254,7 @@ def _find_encoding(path: Path) -> str:
     try:
         for chunk in chain(_chunks(path), [b""]):
             decoder.decode(chunk, final=not chunk)
-        return "utf-8-sig" if head.startswith(b"\xef\xbb\xbf") else "utf-8"
+        return _marked(head)
     except UnicodeDecodeError:
         windows = not any(b in chunk for chunk in _chunks(path) for b in b"\x81\x8d\x8f\x90\x9d")
         return "cp1252" if windows else "latin-1"
@@ -266,6 +280,14 @@ def _find_dialect(text: str, encoding: str) -> Dialect:
     space = fields > 1 and _blank_follows(head.splitlines()[1:200], best, quote)
     newline: Literal["\n", "\r\n"] = "\r\n" if "\r\n" in head else "\n"
     return Dialect(delimiter=best, quote=quote, encoding=encoding, space=space, newline=newline)
+
+
+def _header_dialect(text: str, encoding: str) -> Dialect:
+    """The dialect of the first line that is not empty."""
+    header = next(line for line in text.splitlines(keepends=True) if line.strip())
+    found = _find_dialect(header, encoding)
+    space = len(header.split(found.delimiter)) > 1 and _blank_follows([header], found.delimiter, found.quote)
+    return found.model_copy(update={"space": space})
 
 
 def _blank_follows(lines: list[str], delimiter: str, quote: str) -> bool:

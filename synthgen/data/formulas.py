@@ -47,11 +47,6 @@ def unescape_names(names: list[str]) -> list[str]:
     return list(unescape(pa.array(names, pa.string())).to_pylist())
 
 
-def unescape_table(table: pa.Table) -> pa.Table:
-    """A table of texts, its names too, as it was before it was escaped."""
-    return pa.table([unescape(column) for column in table.columns], unescape_names(table.column_names))
-
-
 def is_formula(text: str) -> bool:
     """Whether a spreadsheet would run a text."""
     return not text.startswith("'") and escape_names([text]) != [text]

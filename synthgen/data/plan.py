@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from synthgen.data.stream import BLOCK, BYTES, TableStream
 from synthgen.data.table import Table, reading
+from synthgen.distributed import current
 from synthgen.errors import ResourceError
 from synthgen.memory import limit, show_size
 from synthgen.schema import Dialect, Schema
@@ -120,7 +121,7 @@ def _tally(cells: pa.ChunkedArray, cap: int, rows: int) -> int:
 
 
 def open_table(
-    path: Path,
+    path: str | Path,
     dialect: Dialect | None = None,
     declared: Schema | None = None,
     *,
@@ -144,8 +145,10 @@ def open_table(
         SynthgenError: as `read_table` raises it.
         ResourceError: the fit would need more memory, however it reads.
     """
+    path = Path(path)
     stream = TableStream.open(path, dialect, declared)
-    need, most = estimate(stream, dropped), limit() if memory is None else memory
+    need = estimate(stream, dropped)
+    most = int(current().agree(limit() if memory is None else memory))  # or some processes would stream, others not
     if need.whole <= most:
         return stream.read().declare(declared)
     about = f"{path} has {'about ' if stream.csv else ''}{need.rows:,} rows of {need.columns} columns".replace(",", " ")

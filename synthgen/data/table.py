@@ -117,12 +117,19 @@ def as_table(data: Any) -> Table:
     raise SynthgenError(f"{type(data).__name__} is no table: give a path, a pandas frame or an Arrow stream")
 
 
-def read_table(path: Path, dialect: Dialect | None = None, raw: bool = False) -> Table:
-    """Read a `.csv`, `.csv.gz` or `.parquet` file; `raw`: the cells of a CSV as they are."""
+def read_table(path: Path, dialect: Dialect | None = None, raw: bool = False, private: bool = False) -> Table:
+    """Read a `.csv`, `.csv.gz` or `.parquet` file.
+
+    Args:
+        path: the file.
+        dialect: how a CSV is written; found out by default.
+        raw: the cells of a CSV as they are.
+        private: nothing that is read or said depends on more than the record itself; see `read_csv`.
+    """
     with reading(path):
         if is_parquet(path):
-            return _checked(_read_parquet(path))
-        data, found = read_csv(path, dialect, escaped=not raw)
+            return _checked(_read_parquet(path, private))
+        data, found = read_csv(path, dialect, not raw, private)
         return _checked(data, found)
 
 
@@ -154,9 +161,9 @@ def reading(path: Path) -> Iterator[None]:
         raise SynthgenError(f"cannot read {path}: {error.strerror or _first_line(error)}") from error
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path, private: bool) -> pa.Table:
     with pq.ParquetFile(path) as file:
-        check_size(path, file.metadata.num_rows, file.metadata.num_columns)
+        check_size(path, file.metadata.num_rows, file.metadata.num_columns, told=not private)
         stored = file.read().replace_schema_metadata(None)
     stored.validate(full=True)  # a hostile file may hold text that is no UTF-8, or indices that lead astray
     return stored

@@ -31,6 +31,14 @@ from synthgen.synthesizer import Synthesizer
 CARD, LICENCE, MODEL = "README.md", "LICENSE", "model"
 PACKAGE, CROISSANT = "datapackage.json", "croissant.json"
 CERTIFICATE, PAGE = artifact.CERTIFICATE, artifact.PAGE
+NO_BUDGET = (
+    "a release needs a privacy budget: --epsilon and --delta, such as --epsilon 1 --delta 1e-6; "
+    "or say --no-formal-guarantee, and the release will say so too"
+)
+NO_MODEL = (
+    "a model that was fitted without a privacy budget holds exact values and counts of the real data; "
+    "leave out --with-model, or give --epsilon and --delta"
+)
 
 
 def release(
@@ -69,6 +77,8 @@ def release(
     path = Path(path)
     check_place(path)
     check_model(synthesizer, no_formal_guarantee)
+    if with_model and no_formal_guarantee:
+        raise SynthgenError(NO_MODEL)
     check_terms(synthesizer.codec, terms)
     check_shards(synthesizer.codec, n, shards)
     with replacing(path) as folder:
@@ -109,10 +119,7 @@ def check_model(synthesizer: Synthesizer, no_formal_guarantee: bool) -> None:
             raise SynthgenError("the model has a guarantee, and a certificate; leave out --no-formal-guarantee")
         return
     if not no_formal_guarantee:
-        raise BudgetError(
-            "a release needs a privacy budget: --epsilon and --delta, such as --epsilon 1 --delta 1e-6; "
-            "or say --no-formal-guarantee, and the release will say so too"
-        )
+        raise BudgetError(NO_BUDGET)
     codec = synthesizer.codec
     if isinstance(codec, ImageCodec):
         for (code,), count in zip(codec.context.codes, codec.context.counts, strict=True):

@@ -65,7 +65,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plain": plain, "count": "{:,}".format, "percent": _percent}
+    environment.filters |= {"plain": plain, "count": "{:,}".format}
     return environment.get_template("card.md")
 
 

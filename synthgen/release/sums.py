@@ -21,8 +21,9 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def listed(folder: Path) -> set[str]:
-    """The paths of all that is in a folder and is no folder, links among them."""
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
+    """The paths of all that is in a folder and is no folder, links and folders of nothing among them."""
+    within = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir() or not any(p.iterdir())]
+    return {p.relative_to(folder).as_posix() for p in within}
 
 
 def write_sums(folder: Path) -> None:

@@ -65,7 +65,8 @@ class Terms(NamedTuple):
             raise SynthgenError(f"--url {self.url!r} is no address; it begins with https://")
         if self.date:
             try:
-                date.fromisoformat(self.date)
+                if date.fromisoformat(self.date).isoformat() != self.date:
+                    raise ValueError
             except ValueError:
                 raise SynthgenError(f"--date {self.date!r} is no day; write it as 2026-01-31") from None
         if self.licence:

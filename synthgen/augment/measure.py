@@ -39,7 +39,7 @@ def does_it_help(
     generator: Any = "gmm",
     *,
     folds: int = 5,
-    repeats: int = 2,
+    repeats: int = 3,
     seed: int = 0,
     seconds: float | None = None,
     options: Mapping[str, Any] | None = None,

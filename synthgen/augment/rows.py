@@ -94,6 +94,7 @@ def augmented(
     generator: str = "gmm",
     *,
     mark: str | None = None,
+    together: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> Any:
@@ -105,6 +106,7 @@ def augmented(
         strategy: "balance", so many rows in the proportions of the classes, or so many of each: `{"yes": 100}`.
         generator: name of an installed generator.
         mark: name of the column that is true for drawn rows; `synthetic` by default.
+        together: one generator of all classes, which is told the class.
         seed: of the fit and the draws.
         options: of Synthesizer.
 
@@ -121,5 +123,5 @@ def augmented(
     counts = Wanted.of(strategy).counts(known)
     drawn = None
     if counts.sum():
-        drawn = Fitting(generator, {"seed": seed, **options}).fit(known, counts).draw(counts, seed).data
+        drawn = Fitting(generator, {"seed": seed, **options}, together).fit(known, counts).draw(counts, seed).data
     return joined(table, drawn, mark_name(table.data.column_names, mark)).to_pandas()

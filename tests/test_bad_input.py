@@ -12,6 +12,8 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from test_images import claiming, pack, picture, png, put
 
@@ -448,3 +450,39 @@ def test_ctrl_c_while_generating_leaves_nothing(pictures_model, tmp_path, name):
     assert (process.returncode, out) == (130, ""), err
     assert err.strip() == "synthgen: interrupted; nothing was written"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_output_takes_the_place_of_what_is_read(command, people_csv, trees_model, pictures, tmp_path):
+    data, folder = tmp_path / "in.csv", tmp_path / "photos"
+    shutil.copy(people_csv, data)
+    shutil.copytree(pictures, folder)
+    before = data.read_bytes()
+    for arguments in (
+        ["augment", data, "--target", "sport", "--no-measure", "-o", data],
+        ["augment", folder, "--no-measure", "-o", folder / "more"],
+        ["generate", trees_model, "--given-file", data, "-o", data],
+        ["verify", trees_model, "--page", trees_model / "page.html"],
+    ):
+        told = command(*arguments)
+        assert (told.code, "which is read; give another name" in told.err) == (2, True), told.err
+    assert data.read_bytes() == before
+    assert not (folder / "more").exists()
+
+
+def test_columns_of_no_type_and_stamps_of_nanoseconds(command, tmp_path):
+    stamps = pa.array(np.arange(60) * 86_400_000_000_001, pa.timestamp("ns"))
+    table = pa.table({"none": pa.nulls(60), "when": stamps, "n": np.arange(60) % 7, "y": ["a", "b"] * 30})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert command("fit", tmp_path / "t.parquet", "-o", tmp_path / "m", "-g", "gmm").code == 0
+    assert command("generate", tmp_path / "m", "-n", 20, "-o", tmp_path / "new.parquet").code == 0
+    assert pq.read_table(tmp_path / "new.parquet")["none"].null_count == 20
+    more = ["--target", "y", "--strategy", "5", "--no-measure", "-o", tmp_path / "a.parquet"]
+    told = command("augment", tmp_path / "t.parquet", *more)
+    assert told.code == 0, told.err
+
+
+@pytest.mark.parametrize("strategy", ["0", "a=0", "9" * 30, "a=5 a=7", "a=-1", "a=1.5"])
+def test_a_strategy_that_is_none(command, people_csv, tmp_path, strategy):
+    options = [part for text in strategy.split() for part in ("--strategy", text)]
+    told = command("augment", people_csv, "--target", "sport", *options, "-o", tmp_path / "a.csv")
+    assert (told.code, "is no strategy" in told.err) == (2, True)

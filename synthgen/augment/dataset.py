@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -58,8 +58,10 @@ class _Source:
         mark: bool = False,
         device: str = "cpu",
     ) -> None:
-        if n < 0 or (n == 0 and real is None):
-            raise SynthgenError(f"{n} records were asked for; ask for at least 1")
+        if int(n) != n or n < 0 or (n == 0 and real is None):
+            raise SynthgenError(f"{n!r} records were asked for; ask for at least 1")
+        if form not in get_args(Form) or seed < 0:
+            raise SynthgenError(f"form {form!r} is one of {', '.join(get_args(Form))}, and seed {seed} at least 0")
         self.model, self.n, self.seed, self.transform, self.mark, self.device = model, n, seed, transform, mark, device
         self._loaded: Synthesizer | None = None
         self._drawn: OrderedDict[int, Rows] = OrderedDict()

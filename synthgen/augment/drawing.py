@@ -61,8 +61,9 @@ class Fitting(NamedTuple):
         return Drawer(known, shared, own)
 
     def _shared(self, known: Labelled) -> Synthesizer:
-        given = () if isinstance(known.data, Images) else (known.target,)
-        fitted = Synthesizer(self.generator, given=given, **self.options)
+        told = () if isinstance(known.data, Images) else (known.target,)
+        given = tuple(dict.fromkeys([*self.options.get("given", ()), *told]))
+        fitted = Synthesizer(self.generator, **{**self.options, "given": given})
         return fitted.fit(known.data, report=self.report, interrupted=self.interrupted)
 
     def _alone(self, known: Labelled, k: int, start: float, width: float) -> Synthesizer | None:

@@ -22,10 +22,12 @@ def mark_name(names: Sequence[str], wanted: str | None = None) -> str:
     """A name for the column that marks drawn rows, which no other column has.
 
     Raises:
-        SynthgenError: the name that was asked for is taken, or empty.
+        SynthgenError: the name that was asked for is taken, empty, or cannot be printed.
     """
-    if wanted is not None and (wanted in names or not wanted.strip()):
-        raise SynthgenError(f"the mark cannot be called {wanted!r}: a column is, or it is empty; give another --mark")
+    if wanted is not None and (wanted in names or not wanted.strip() or not wanted.isprintable()):
+        raise SynthgenError(
+            f"the mark cannot be called {wanted!r}: a column is, or it cannot be printed; give another --mark"
+        )
     taken = (f"{MARK}_{i}" for i in range(2, len(names) + 3))
     return wanted or (MARK if MARK not in names else next(name for name in taken if name not in names))
 
@@ -108,6 +110,8 @@ def cast(data: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         cells = data[field.name].combine_chunks()
+        if pa.types.is_null(field.type):
+            cells = pa.nulls(len(cells))
         if cells.type != field.type and pa.types.is_dictionary(field.type):
             cells = pc.cast(cells, field.type.value_type).dictionary_encode()
         columns.append(cells if cells.type == field.type else pc.cast(cells, field.type, safe=False))

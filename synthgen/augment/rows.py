@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from synthgen.augment.output import joined, mark_name
 from synthgen.codec.rare import RARE
 from synthgen.data import Images, as_dataset
 from synthgen.errors import SynthgenError, near
+
+MOST = 10**9  # rows
 
 
 class Wanted(NamedTuple):
@@ -29,23 +32,26 @@ class Wanted(NamedTuple):
     balance: bool = False
 
     @classmethod
-    def of(cls, strategy: str | int | Mapping[str, int] | Sequence[str]) -> Wanted:
+    def of(cls, strategy: str | int | Mapping[Any, int] | Sequence[str]) -> Wanted:
         """What a person wrote: `balance`, a number, `{"yes": 100}`, or texts such as `["yes=100", "no=50"]`.
 
         Raises:
             SynthgenError: it is none of these.
         """
         if isinstance(strategy, Mapping):
-            return cls(by_class=strategy)
-        texts = [str(strategy)] if isinstance(strategy, str | int) else list(strategy)
+            strategy = [f"{label}={rows}" for label, rows in strategy.items()]
+        one = isinstance(strategy, str | numbers.Integral)
+        texts = [str(strategy)] if one else [str(text) for text in strategy]  # type: ignore[union-attr]
         if texts == ["balance"]:
             return cls(balance=True)
-        if len(texts) == 1 and texts[0].isdecimal() and int(texts[0]):
+        if len(texts) == 1 and _is_number(texts[0]):
             return cls(int(texts[0]))
         pairs = [text.rpartition("=") for text in texts]
-        if not pairs or not all(label and number.isdecimal() for label, _, number in pairs):
-            raise SynthgenError(f"{' '.join(texts)!r} is no strategy; give balance, a number of rows, or CLASS=ROWS")
-        return cls(by_class={label: int(number) for label, _, number in pairs})
+        by_class = {label: int(number) for label, _, number in pairs if label and _is_number(number)}
+        if not pairs or len(by_class) < len(pairs):
+            what = "balance, a number of rows, or CLASS=ROWS, each class once"
+            raise SynthgenError(f"{' '.join(texts)!r} is no strategy; give {what}, and at most {MOST} rows")
+        return cls(by_class=by_class)
 
     def counts(self, known: Labelled, share: float = 1.0) -> Ints:
         """Rows to add to each class (classes,).
@@ -69,6 +75,11 @@ class Wanted(NamedTuple):
         return _apportioned(round(self.total * share), held)
 
 
+def _is_number(text: str) -> bool:
+    """Whether a text is a number of rows that may be asked for."""
+    return text.isdecimal() and 1 <= int(text[:20]) <= MOST
+
+
 def _apportioned(total: int, held: Ints) -> Ints:
     """A number of rows in the proportions of classes, the largest remainders rounded up."""
     exact = total * held / held.sum()
@@ -90,7 +101,7 @@ def few(known: Labelled, counts: Ints) -> list[str]:
 def augmented(
     data: Any,
     target: str | None = None,
-    strategy: str | int | Mapping[str, int] = "balance",
+    strategy: str | int | Mapping[Any, int] = "balance",
     generator: str = "gmm",
     *,
     mark: str | None = None,

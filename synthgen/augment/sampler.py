@@ -133,6 +133,8 @@ class SynthSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn h
             if type(error) is not SynthgenError:
                 raise
             raise InputError(str(error)) from error
+        except (pa.ArrowException, OverflowError) as error:
+            raise InputError(f"a column holds what cannot be modelled: {error}") from error
         self.synthesizers_ = {c: drawer.synthesizer(k) for k, c in enumerate(classes.tolist()) if counts[k]}
         return rows, np.concatenate([y, classes[drawn]])
 

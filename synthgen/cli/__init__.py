@@ -98,7 +98,9 @@ def _fail(error: Exception) -> None:
             ResourceError.exit_code,
         )
     if isinstance(error, OSError):
-        _exit(f"{error.filename or 'a file'}: {error.strerror or error}", ResourceError.exit_code)
+        _exit(f"{error.filename or 'standard output'}: {error.strerror or error}", ResourceError.exit_code)
+    if isinstance(error, UnicodeEncodeError):
+        _exit("a name or a value that is given is no text in UTF-8", 2)
     _exit(f"unexpected {type(error).__name__}: {error}; please report it, with the output of --debug", 1)
 
 

@@ -12,6 +12,7 @@ import click
 from synthgen.cli.console import Console, duration, interruptible
 from synthgen.cli.options import (
     Seconds,
+    check_apart,
     image_options,
     output_options,
     read_data,
@@ -57,7 +58,9 @@ RESERVED = ("seed", "device", "max_time", "schema", "drop", "given", "sample", "
 @click.option("--drop", multiple=True, metavar="COL", help="Leave a column out, also of what is written.")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="The same seed gives the same records.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps.")
-@click.option("--max-time", type=Seconds(), help="What all may take, such as 10m: fewer splits are measured.")
+@click.option(
+    "--max-time", type=Seconds(), help="About what all may take, such as 10m: fewer splits are measured, two at least."
+)
 @image_options
 @reading_options
 @output_options
@@ -105,6 +108,7 @@ def augment(
     tabular |= {"--drop": drop, "--mark": mark}
     dataset = _read(data, tabular, {"size": size, "aspect": aspect, "strict": strict}, console)
     check_place(out, kind)
+    check_apart(out, data)
     known, notes = labelled(dataset, target)
     counts = Wanted.of(strategy).counts(known)
     if only_synthetic and not counts.sum():

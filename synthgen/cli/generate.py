@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from synthgen.cli.console import Console, duration
-from synthgen.cli.options import Count, assignments, output_options, raw_option
+from synthgen.cli.options import Count, assignments, check_apart, output_options, raw_option
 from synthgen.cli.shards import Request, make_shards, shard_options
 from synthgen.errors import SynthgenError
 
@@ -56,6 +56,7 @@ def generate(
         raise SynthgenError("give --given or --given-file, not both")
     if n is None and given_file is None:
         raise SynthgenError("say how many records with -n")
+    check_apart(out, model, given_file)
     from synthgen.data import check_place
     from synthgen.data.table import read_table
     from synthgen.shards import draw, load

@@ -217,6 +217,14 @@ def check_file(path: Path) -> None:
         raise SynthgenError(f"{path} is a folder; give the name of a file")
 
 
+def check_apart(out: str, *read: str | None) -> None:
+    """Complain where an output would take the place of what is read, or lie within it."""
+    place = Path(out).resolve()
+    for path in filter(None, read):
+        if (source := Path(path).resolve()) in (place, *place.parents):
+            raise SynthgenError(f"{out} is, or lies in, {source.name}, which is read; give another name")
+
+
 def settings_of(pairs: Sequence[str], reserved: Sequence[str]) -> dict[str, str]:
     """KEY=VALUE options as a dict; `reserved` keys have an option of their own."""
     found = {}

@@ -12,6 +12,7 @@ from synthgen.cli.console import Console, duration, interruptible
 from synthgen.cli.options import (
     Count,
     Seconds,
+    check_apart,
     image_options,
     output_options,
     read_data,
@@ -72,6 +73,9 @@ def release(data: str, n: int, out: str, quiet: bool, as_json: bool, **options: 
     shown = {name: options.pop(name) for name in ("shards", "with_model", "no_formal_guarantee")}
     seed = options.pop("seed")
     check_place(Path(out))
+    check_apart(out, data)
+    if options["ledger"]:
+        check_apart(options["ledger"], out)
     terms.check()
     if shown["with_model"] and shown["no_formal_guarantee"]:
         raise SynthgenError(NO_MODEL)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synthgen.cli.console import Console
-from synthgen.cli.options import check_file, output_options
+from synthgen.cli.options import check_apart, check_file, output_options
 from synthgen.errors import SynthgenError
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def verify(what: str, ledger: str | None, page: str | None, quiet: bool, as_json
 
     if page:
         check_file(Path(page))
+        check_apart(page, what, ledger)
+        if Path(page).exists() and Path(page).suffix.lower() not in (".html", ".htm"):
+            raise SynthgenError(f"{page} exists and is no page; give another --page")
     console = Console(quiet, as_json)
     if (Path(what) / SUMS).exists():
         _verify_release(what, ledger, page, console)

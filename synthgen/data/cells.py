@@ -53,7 +53,8 @@ def _dates(column: Column, cells: pa.Array, text: bool) -> Floats:
         return np.where(
             np.isnat(stamps), np.nan, stamps.astype(f"M8[{column.date.unit}]").astype(np.int64).astype(float)
         )
-    stamps = pc.cast(cells, pa.timestamp("us", getattr(cells.type, "tz", None))).to_numpy(zero_copy_only=False)
+    whole = pa.timestamp("us", getattr(cells.type, "tz", None))  # what is finer is cut off
+    stamps = pc.cast(cells, whole, safe=False).to_numpy(zero_copy_only=False)
     stamps = stamps.astype("M8[us]")
     return np.where(np.isnat(stamps), np.nan, stamps.astype(f"M8[{column.date.unit}]").astype(np.int64).astype(float))
 

@@ -111,7 +111,7 @@ def _first_of_parquet(stream: TableStream) -> tuple[pa.Table, int]:
 
 def _tally(cells: pa.ChunkedArray, cap: int, rows: int) -> int:
     """Bytes that the distinct cells of a column take while they are counted."""
-    if pa.types.is_nested(cells.type) or not len(cells):
+    if pa.types.is_nested(cells.type) or pa.types.is_null(cells.type) or not len(cells):
         return 0
     seen = pc.count_distinct(cells).as_py()
     if few := seen <= len(cells) / 20:  # they soon come again

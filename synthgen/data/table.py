@@ -227,7 +227,8 @@ class TableWriter:
             names = [self.prefix + name for name in schema.names]
             renamed = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
             marked = with_mark(renamed, self.mark)
-            writer = self._stack.enter_context(pq.ParquetWriter(self._temporary, marked, compression="zstd"))
+            file = self._stack.enter_context(self._temporary.open("wb"))  # Arrow takes no name that is not UTF-8
+            writer = self._stack.enter_context(pq.ParquetWriter(file, marked, compression="zstd"))
             return lambda data: writer.write_table(data.select(schema.names).rename_columns(names))
         csv = self._stack.enter_context(CsvWriter(self._temporary, self.dialect, compress=self.path.suffix == ".gz"))
         names = [self.prefix + name for name in self.schema.names]

@@ -24,6 +24,8 @@ Report = Callable[[float], None]
 
 def check_shards(codec: Codec | type[Codec], n: int, shards: int) -> None:
     """Raise SynthgenError where so many records cannot be cut into so many files."""
+    if n < 1 or shards < 1:
+        raise SynthgenError(f"{n} records in {shards} files were asked for; ask for at least 1 of each")
     if shards > 1 and codec.kind == "images":
         raise SynthgenError("images are files of their own; --shards is for tables")
     if shards > (most := -(-n // codec.chunk)):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from synthgen.artifact import fingerprint
 from synthgen.data import Dataset
 from synthgen.devices import one_thread
-from synthgen.errors import Interrupted, ResourceError
+from synthgen.errors import Interrupted, ResourceError, SynthgenError, near
 from synthgen.shards.make import Part, Shards, load, read_given
 from synthgen.shards.plan import file_hash
 
@@ -49,6 +49,8 @@ def make_all(
         Interrupted: Ctrl-C; workers are stopped and what is done stays.
         ResourceError: the disk is full, a worker died, or Ray is not installed.
     """
+    if engine not in _ENGINES:
+        raise SynthgenError(f"there is no engine {engine!r}; {near(engine, _ENGINES)}")
     total = shards.plan.shards
     left = [i for i in range(total) if not shards.done(i)]
     made: list[Part] = []
@@ -170,7 +172,12 @@ def _on_ray(shards: Shards, left: list[int], workers: int | None, share: Report)
     local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
     owner = not ray.is_initialized()
     if owner:
-        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+        try:
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+        except (ConnectionError, RuntimeError) as error:
+            raise ResourceError(
+                f"no Ray answers at {address or 'this machine'}: start one, or correct RAY_ADDRESS"
+            ) from error
     make = ray.remote(num_cpus=1)(_make)
     waiting = [make.remote(shards, i) for i in left]
     try:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+
 from synthgen.artifact import fingerprint
 from synthgen.data.table import Table, read_table
 from synthgen.devices import one_thread
@@ -86,7 +88,7 @@ class Shards:
         if not format or FORMATS.get(format) != kind:
             able = ", ".join(f for f, of in FORMATS.items() if of == kind)
             raise SynthgenError(f"shards of {synthesizer.noun} have no format {format!r}; give {able}")
-        plan = Plan(
+        plan = Plan.of(
             model=fingerprint(model),
             n=n,
             shards=shards,
@@ -96,7 +98,7 @@ class Shards:
             device=device,
             raw=raw,
             prefix=prefix,
-            given=dict(given or {}),
+            given={name: v.item() if isinstance(v, np.generic) else v for name, v in (given or {}).items()},
             given_file=file_hash(Path(given_file)) if given_file else "",
         )
         synthesizer.check_given(read_given(Path(given_file), plan.given_file) if given_file else given)
@@ -143,6 +145,7 @@ class Shards:
             synthesizer.write(path, len(records), **look, report=report, parts=parts, first=records.start)
         plan.check(self.out)
         found = file_hash(path)
+        self.record(shard).parent.mkdir(exist_ok=True)  # a copy may have left out an empty folder
         with replacing(self.record(shard)) as new:
             new.write_text(_line(path, found), "utf-8")
         return Part(shard, path, len(records), found)

@@ -51,6 +51,18 @@ class Plan(BaseModel):
             )
         return self
 
+    @classmethod
+    def of(cls, **fields: Any) -> Self:
+        """A plan of these fields.
+
+        Raises:
+            SynthgenError: one is out of its bounds.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise SynthgenError(f"no plan of shards: {explain(error)}") from error
+
     @property
     def chunks(self) -> int:
         """Number of chunks in all."""

@@ -105,6 +105,8 @@ def _lives(process: int) -> bool:
         return False
     except OSError:
         return True  # it is another user's
+    with suppress(OSError):  # one that has ended, and whose parent has not asked how
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     return True
 
 

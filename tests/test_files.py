@@ -7,7 +7,7 @@ import pytest
 
 from synthgen import files
 from synthgen.errors import ResourceError, SynthgenError
-from synthgen.files import replacing
+from synthgen.files import _machine, replacing
 
 
 def names(folder):
@@ -224,3 +224,15 @@ def test_without_exchange_two_renames_do(tmp_path, monkeypatch, before):
         new.mkdir()
         (new / "new").touch()
     assert (names(path), names(tmp_path / "real"), names(tmp_path)) == (["new"], [], ["model", "real"])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks what a process is as Linux tells it")
+def test_what_a_process_left_that_nobody_has_asked_for_is_removed(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays known
+    left = tmp_path / f".out.{child.pid}-{_machine()}.tmp"
+    left.touch()
+    with replacing(tmp_path / "out") as new:
+        new.touch()
+    child.wait()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -206,13 +206,15 @@ def test_what_is_killed_goes_on(command, model, eight, tmp_path, how):
     n, out = 8 * 65_536, tmp_path / "out"
     generate = ["generate", model, "-n", n, "--shards", 8, "-o", out, "-q"]
     process = start(*generate, "--workers", 2)
-    wait_for(lambda: len(list(out.glob("_done/*.sha256"))) >= 2 or process.poll() is not None)
+    wait_for(lambda: any(out.glob("_done/*.sha256")) or process.poll() is not None)
+    process.send_signal(signal.SIGSTOP)  # it hands out no more work, so that it cannot end first on a busy machine
     workers = workers_of(process)
     assert len(workers) == 2
     if how == "a worker":
         os.kill(workers[0], signal.SIGKILL)
     else:
         process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     said = process.communicate(timeout=60)[1]
     wait_for(lambda: gone(workers))
     if how != "kill":
@@ -220,7 +222,7 @@ def test_what_is_killed_goes_on(command, model, eight, tmp_path, how):
         assert said.count("\n") == 1, said
         assert "of 8 shards are done: go on with the same command" in said
     done = {p: p.stat().st_mtime_ns for p in out.glob("part-*") if Shards.begin(model, out, n, 8).done(number(p))}
-    assert 2 <= len(done) < 8
+    assert 1 <= len(done) < 8
     assert command(*generate).code == 0
     assert all(p.stat().st_mtime_ns == when for p, when in done.items())
     assert len(pd.read_parquet(out, columns=["seats"])) == n

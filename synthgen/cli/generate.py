@@ -56,7 +56,7 @@ def generate(
         raise SynthgenError("give --given or --given-file, not both")
     if n is None and given_file is None:
         raise SynthgenError("say how many records with -n")
-    check_apart(out, model, given_file)
+    check_apart(out, given_file)
     from synthgen.data import check_place
     from synthgen.data.table import read_table
     from synthgen.shards import draw, load
